@@ -1,0 +1,115 @@
+//! The seam between the halves: text in, text out.
+//!
+//! ```text
+//! Request { prefix: "fn add(a: i32, b: i32) -> i32 {\n", suffix: "\n}\n", tail: "    a +", .. }
+//!     -> Event::Text { text: " b", .. }, Event::Done(..)
+//! ```
+//! The left half (lsp, suggest, prompt, document) sees only this; the right half (worker, cache, model, tokens) only serves it.
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Who is waiting for an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Nobody: prefill while idle. Gives way at the next chunk.
+    Background,
+    /// A user at the keyboard.
+    #[default]
+    Interactive,
+}
+
+/// One completion to compute. The model sees `prefix ⟨hole⟩ suffix ⟨end⟩ tail…` and continues `tail`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Request {
+    /// Text before the hole. Never parsed for special tokens.
+    pub prefix: String,
+    /// Text after the hole.
+    pub suffix: String,
+    /// What has been typed since the hole was frozen: the beginning of the middle.
+    pub tail: String,
+    /// Most tokens to generate; 0 = prefill only.
+    pub max_tokens: usize,
+    /// Generation ends before the first of these that appears in the new text (the stop itself is not returned).
+    pub stop: Vec<String>,
+    pub priority: Priority,
+    /// 0 = the most probable continuation; k = start with the k-th next most probable first token (alternatives).
+    pub rank: usize,
+    /// Speculative decoding by prompt lookup; the output is that of plain greedy decoding.
+    pub draft: bool,
+}
+
+/// Why the answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish { Stop, Length, Cancelled }
+
+/// Why tokens of the prompt had to be computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Miss {
+    /// Everything but the last few tokens was there.
+    None,
+    /// No cached sequence begins like this one.
+    Cold,
+    /// Text inside the prefix differs from what is cached.
+    Prefix,
+    /// The prefix is cached, the suffix differs.
+    Suffix,
+    /// Prefix and suffix are cached, the typed tail is new or differs.
+    Tail,
+    /// It was cached once, and evicted since.
+    Evicted,
+}
+
+/// What one request cost.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Usage {
+    pub prompt_tokens: usize,
+    /// Prompt tokens whose latents came from the cache.
+    pub reused: usize,
+    /// Tokens run through the model before the first new token beyond the tail (prefill and healing).
+    pub computed: usize,
+    /// Tokens generated beyond the tail.
+    pub generated: usize,
+    /// Draft tokens proposed, and accepted.
+    pub drafted: usize,
+    pub accepted: usize,
+    pub miss: Miss,
+    pub first_token: Option<Duration>,
+    pub total: Duration,
+}
+
+/// A piece of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// New text beyond the tail: whole UTF-8 characters; `logprob` is the natural log probability of its token.
+    Text { text: String, logprob: f32 },
+    Done { finish: Finish, usage: Usage },
+    Failed(EngineError),
+}
+
+/// One sentence for the user, with the remedy.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{title}: {hint}")]
+pub struct EngineError { pub title: String, pub hint: String }
+
+/// An answer under way. Dropping it cancels the request; the work done stays in the cache.
+pub type Answer = mpsc::UnboundedReceiver<Event>;
+
+/// What the left half needs to know of a loaded model.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Info {
+    pub model: String,
+    pub device: String,
+    /// Measured on source code with the loaded tokenizer.
+    pub bytes_per_token: f32,
+    /// Most tokens of one prompt and its answer together.
+    pub context: usize,
+}
+
+/// A source of completions.
+pub trait Engine: Send + Sync {
+    fn info(&self) -> Info;
+    /// Starts a request; never blocks.
+    fn submit(&self, request: Request) -> Answer;
+}

@@ -1,0 +1,29 @@
+//! DeepSeek-V2: what a backend owes the worker.
+//!
+//! A backend owns the weights and the pool of latent blocks. The worker decides which blocks a sequence uses
+//! (its block table) and asks for a forward pass over new tokens only:
+//!
+//! ```text
+//! table = [7, 3]            block 7 holds positions 0..16, block 3 holds 16..32
+//! forward(table, 20, [a, b], 1)   writes latents at positions 20 and 21 (slots 4, 5 of block 3), returns logits after b
+//! ```
+use crate::cache::BlockId;
+
+/// Positions per latent block.
+pub const BLOCK: usize = 16;
+
+/// One loaded model on one device, with its latent pool. Used by one thread.
+pub trait Backend: Send {
+    /// Size of the vocabulary: the length of one row of logits.
+    fn vocab(&self) -> usize;
+    /// Most positions one sequence may have.
+    fn context(&self) -> usize;
+    /// Bytes of latent cache in one block, over all layers.
+    fn block_bytes(&self) -> usize;
+    /// Runs `tokens` at positions `start..start + tokens.len()` of the sequence whose latents lie in `table`
+    /// (`table[p / BLOCK]` holds position `p`), writes their latents, and returns the logits of the last `rows`
+    /// tokens, row-major `[rows, vocab]`. `rows` may be 0 (prefill only).
+    fn forward(&mut self, table: &[BlockId], start: usize, tokens: &[u32], rows: usize) -> anyhow::Result<Vec<f32>>;
+    /// Copies the first `slots` positions of block `from` into block `to` (a sequence branches inside a block).
+    fn copy_block(&mut self, from: BlockId, to: BlockId, slots: usize);
+}

@@ -1,0 +1,1 @@
+//! Tokenizer, FIM template, healing trie, streaming decode.
