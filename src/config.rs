@@ -189,6 +189,27 @@ pub struct Loaded {
     pub origin: BTreeMap<String, String>,
 }
 
+impl Loaded {
+    /// The effective values as TOML, each key with its variable and the place that set it.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        let mut section = String::new();
+        let mut out = String::new();
+        for line in toml::to_string(&self.config)?.lines() {
+            if let Some(name) = line.strip_prefix('[') {
+                section = name.trim_end_matches(']').to_string();
+            }
+            out += line;
+            if let Some((name, _)) = line.split_once(" = ") {
+                let key = dotted(&section, name);
+                let place = self.origin.get(&key).map_or("default", String::as_str);
+                out += &format!("    # {place} ({})", env_name(&key));
+            }
+            out += "\n";
+        }
+        Ok(out)
+    }
+}
+
 /// Merges layers over the defaults. Each layer is checked by itself, so that an error names the place it stands in.
 pub fn merge(layers: &[Layer]) -> Result<Loaded, ConfigError> {
     let mut value = serde_json::to_value(Config::default()).unwrap_or_default();

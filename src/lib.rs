@@ -1,6 +1,8 @@
 //! `infill`: code completion by a local DeepSeek-V2 model, as a language server.
 pub mod cache;
+pub mod complete;
 pub mod config;
+pub mod demo;
 pub mod document;
 pub mod engine;
 pub mod lsp;

@@ -31,6 +31,8 @@ pub struct Options {
     pub layers: Vec<Layer>,
     /// Where each message in and out is written, a JSON object a line.
     pub record: Option<std::fs::File>,
+    /// Something that went wrong before the client was there: said to the user once it is.
+    pub problem: Option<String>,
 }
 
 /// Serves one client until it says `exit` or its stream ends. Returns the exit code that the protocol asks for:

@@ -349,19 +349,20 @@ impl Suggest {
 
     /// Answers the waiting ask when there is enough; starts anew when what was generated is not what was typed.
     fn settle(&mut self) {
-        let Some(ask) = self.live.as_ref().and_then(|l| l.ask.clone()) else { return };
-        let Some(tail) = self.hole.as_ref().and_then(|h| h.tail(&ask.text, ask.cursor).ok()) else { return };
-        let live = self.live.as_mut();
-        let (done, same) = live.map_or((true, true), |l| (l.done(), l.base == tail));
-        let agrees = self.agrees(&tail);
+        let Some(ask) = self.live.as_mut().and_then(|l| l.ask.take()) else { return };
+        let tail = self.hole.as_ref().and_then(|h| h.tail(&ask.text, ask.cursor).ok());
+        let (Some(tail), Some(live)) = (tail, &self.live) else {
+            return self.actions.push(Action::Supersede { ask: ask.id });
+        };
+        let (done, same) = (live.done(), live.base == tail);
         if done && (same || self.ready(&ask, &tail).is_some()) {
-            let items = self.live.as_ref().map(|l| self.items(l, &ask, &tail)).unwrap_or_default();
-            self.live.iter_mut().for_each(|l| l.ask = None);
-            self.answer(ask.id, items);
-        } else if done || !agrees {
-            self.start(&ask.text, ask.cursor, tail, ask.explicit);
-            self.live.iter_mut().for_each(|l| l.ask = Some(ask.clone()));
+            let items = self.items(live, &ask, &tail);
+            return self.answer(ask.id, items);
         }
+        if done || !self.agrees(&tail) {
+            self.start(&ask.text, ask.cursor, tail, ask.explicit);
+        }
+        self.live.iter_mut().for_each(|l| l.ask = Some(ask.clone()));
     }
 
     fn answer(&mut self, ask: u64, items: Vec<Suggestion>) {

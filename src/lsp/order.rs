@@ -67,7 +67,7 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         self.session.record_in(&request);
         let initialize = request.method() == "initialize";
-        let (request, ticket) = self.take(request);
+        let (request, ticket) = self.take(without_null(request));
         let inner = self.inner.call(request);
         let session = self.session.clone();
         Box::pin(async move {
@@ -78,6 +78,16 @@ where
             response.iter().for_each(|r| session.record_out(r));
             Ok(response)
         })
+    }
+}
+
+/// Some clients send `params: null` where there are none, which tower-lsp refuses.
+fn without_null(request: Request) -> Request {
+    match request.into_parts() {
+        (method, Some(id), None | Some(Value::Null)) => Request::build(method).id(id).finish(),
+        (method, None, None | Some(Value::Null)) => Request::build(method).finish(),
+        (method, Some(id), Some(params)) => Request::build(method).id(id).params(params).finish(),
+        (method, None, Some(params)) => Request::build(method).params(params).finish(),
     }
 }
 

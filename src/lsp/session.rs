@@ -140,7 +140,7 @@ impl Session {
             next_ticket: 1,
             shut_down: false,
             said: HashSet::new(),
-            to_say: Vec::new(),
+            to_say: options.problem.iter().map(|p| (MessageType::ERROR, p.clone())).collect(),
         };
         let (state, tickets) = (Mutex::new(state), dashmap::DashMap::new());
         Arc::new(Session { state, tickets, options, client: OnceLock::new(), begun: Instant::now() })

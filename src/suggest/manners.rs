@@ -45,14 +45,15 @@ impl Plan {
         if !self.block {
             return raw.find('\n');
         }
-        let mut last = "";
         let mut at = raw.find('\n')? + 1;
+        let mut last = (self.indent, raw[..at].trim());
         while let Some(length) = raw[at..].find('\n') {
             let line = &raw[at..at + length];
-            if self.leaves(line) || (line == last && !line.trim().is_empty()) {
+            let this = (width(line), line.trim());
+            if self.leaves(line) || (this == last && !this.1.is_empty()) {
                 return Some(at - 1);
             }
-            last = line;
+            last = this;
             at += length + 1;
         }
         None
@@ -99,10 +100,11 @@ pub fn fit(text: &str, before: &str, rest: &str) -> Option<(String, usize)> {
 fn over_closers(first: &str, more: bool, before: &str, rest: &str) -> (String, usize) {
     let mut matched = 0;
     for c in unopened(before, first) {
-        if !rest[matched..].starts_with(c) {
+        if rest[matched..].starts_with(c) {
+            matched += c.len_utf8();
+        } else if !is_separator(c) {
             break;
         }
-        matched += c.len_utf8();
     }
     match first.strip_suffix(rest) {
         Some(kept) if matched == rest.len() && !more => (kept.to_string(), 0),
@@ -133,11 +135,15 @@ fn unopened(before: &str, text: &str) -> Vec<char> {
             }
             (None, '(' | '[' | '{') => depth.push(c),
             (None, ')' | ']' | '}') if depth.pop().is_none() => found.push(c),
-            (None, ';' | ',' | ':') if depth.is_empty() && !found.is_empty() => found.push(c),
+            (None, c) if is_separator(c) && depth.is_empty() && !found.is_empty() => found.push(c),
             _ => {}
         }
     }
     found
+}
+
+fn is_separator(c: char) -> bool {
+    matches!(c, ';' | ',' | ':')
 }
 
 /// The quote character that a line up to the cursor leaves open.

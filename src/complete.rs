@@ -1,0 +1,173 @@
+//! `infill complete FILE:LINE:COLUMN`: one completion, on the command line.
+//!
+//! ```text
+//! $ infill complete src/shop.py:12:16          lines and columns count from 1, columns in characters
+//! $ infill complete --json - src/shop.py:12:16 < src/shop.py
+//! ```
+use crate::config::Config;
+use crate::document::{Document, Encoding, Position, Snapshot};
+use crate::engine::{Engine, EngineError, Event, Request, Usage};
+use crate::suggest::{Action, Ask, Settings, Suggest, Suggestion};
+use anyhow::{Context, Result, anyhow, bail};
+use std::path::{Path, PathBuf};
+
+/// Larger files are refused, as in the editor.
+const MAX_BYTES: usize = 10 << 20;
+
+/// A place in a file, counted from 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    pub path: PathBuf,
+    pub line: usize,
+    pub column: usize,
+}
+
+impl std::str::FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Target, String> {
+        let mut parts = text.rsplitn(3, ':');
+        let column = parts.next().and_then(|c| c.parse().ok()).filter(|c| *c > 0);
+        let line = parts.next().and_then(|l| l.parse().ok()).filter(|l| *l > 0);
+        match (parts.next().filter(|p| !p.is_empty()), line, column) {
+            (Some(path), Some(line), Some(column)) => Ok(Target { path: path.into(), line, column }),
+            _ => Err(format!("\"{text}\" is not FILE:LINE:COLUMN, with line and column from 1")),
+        }
+    }
+}
+
+/// What one completion gave and cost.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Completion {
+    /// Text to insert at the cursor; empty when there is nothing worth inserting.
+    pub text: String,
+    /// Bytes after the cursor that it replaces.
+    pub replaces: usize,
+    pub model: String,
+    pub device: String,
+    pub usage: Option<Usage>,
+}
+
+/// The text at a target, and the byte offset of its cursor.
+pub fn read(target: &Target, bytes: Vec<u8>) -> Result<(Snapshot, usize)> {
+    let name = target.path.display();
+    if bytes.len() > MAX_BYTES {
+        bail!("{name} has {} MB, more than {} MB: complete in a smaller file", bytes.len() >> 20, MAX_BYTES >> 20);
+    }
+    let text = String::from_utf8(bytes).map_err(|e| {
+        anyhow!("{name} is not UTF-8 (byte {}): convert it, for example with iconv, or name a text file", e.utf8_error().valid_up_to())
+    })?;
+    if text.contains('\0') {
+        bail!("{name} is binary (it holds a zero byte): name a text file");
+    }
+    let snapshot = Document::new(&name.to_string(), language(&target.path), 1, &text).snapshot();
+    let lines = snapshot.rope.len_lines();
+    let at = Position { line: (target.line - 1) as u32, character: (target.column - 1) as u32 };
+    let cursor = snapshot
+        .offset_strict(at, Encoding::Utf32)
+        .with_context(|| format!("line {} is past the end of {name}, which has {lines} lines", target.line))?;
+    let columns = snapshot.position(snapshot.line_end(cursor), Encoding::Utf32).character as usize;
+    if target.column - 1 > columns {
+        bail!("column {} is past the end of line {} of {name}: its last place is column {}", target.column, target.line, columns + 1);
+    }
+    Ok((snapshot, cursor))
+}
+
+/// Reads the target's file.
+pub fn read_file(target: &Target) -> Result<(Snapshot, usize)> {
+    let bytes = std::fs::read(&target.path).with_context(|| format!("{} cannot be read", target.path.display()))?;
+    read(target, bytes)
+}
+
+/// Completes at the cursor, with the manners of the editor.
+pub async fn complete(engine: &dyn Engine, config: &Config, text: Snapshot, cursor: usize) -> Result<Completion> {
+    let info = engine.info().context("the model is not loaded")?;
+    let settings = Settings::new(config, info.bytes_per_token, info.context);
+    let mut suggest = Suggest::new(settings);
+    let actions = suggest.ask(Ask { id: 1, text, cursor, explicit: false });
+    let mut run = Run { engine, suggest, usage: None };
+    let suggestion = run.perform(actions).await?;
+    let (text, replaces) = suggestion.map_or_else(Default::default, |s| (s.text, s.replaces));
+    Ok(Completion { text, replaces, model: info.model, device: info.device, usage: run.usage })
+}
+
+struct Run<'a> {
+    engine: &'a dyn Engine,
+    suggest: Suggest,
+    usage: Option<Usage>,
+}
+
+impl Run<'_> {
+    async fn perform(&mut self, actions: Vec<Action>) -> Result<Option<Suggestion>> {
+        let mut queue = std::collections::VecDeque::from(actions);
+        while let Some(action) = queue.pop_front() {
+            match action {
+                Action::Start { id, request } => queue.extend(self.follow(id, request).await?),
+                Action::Answer { items, .. } => return Ok(items.into_iter().next()),
+                Action::Fail { error, .. } => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Runs one request until the machine has an answer, then to its end, for the figures.
+    async fn follow(&mut self, id: u64, request: Request) -> Result<Vec<Action>, EngineError> {
+        let mut answer = self.engine.submit(request);
+        let mut actions = Vec::new();
+        while let Some(event) = answer.recv().await {
+            match event {
+                Event::Text { text, .. } => actions.extend(self.suggest.text(id, &text)),
+                Event::Done { finish, usage } => {
+                    self.usage = Some(usage);
+                    actions.extend(self.suggest.done(id, finish));
+                }
+                Event::Failed(error) => return Err(error),
+            }
+        }
+        Ok(actions)
+    }
+}
+
+/// The language id of a path, as editors spell it; the extension where it is not known.
+pub fn language(path: &Path) -> &str {
+    match path.extension().and_then(|e| e.to_str()).unwrap_or("plaintext") {
+        "py" | "pyi" => "python",
+        "rs" => "rust",
+        "js" | "mjs" | "cjs" => "javascript",
+        "ts" => "typescript",
+        "c" | "h" => "c",
+        "cc" | "cpp" | "hpp" => "cpp",
+        "rb" => "ruby",
+        "sh" => "shellscript",
+        "md" => "markdown",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets() {
+        let target: Target = "C:/a:b.py:3:4".parse().expect("a target");
+        assert_eq!((target.path.to_str(), target.line, target.column), (Some("C:/a:b.py"), 3, 4));
+        for bad in ["a.py", "a.py:3", "a.py:0:1", "a.py:1:x", ":1:1"] {
+            assert!(bad.parse::<Target>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_completed_is_named() {
+        let error = |place: &str, bytes: &[u8]| {
+            let target: Target = place.parse().expect("a target");
+            read(&target, bytes.to_vec()).err().map(|e| e.to_string()).unwrap_or_default()
+        };
+        assert!(error("a.py:9:1", b"x\n").contains("line 9 is past the end of a.py, which has 2 lines"));
+        assert!(error("a.py:1:9", b"x\n").contains("its last place is column 2"));
+        assert!(error("a.py:1:1", b"x\xff\n").contains("not UTF-8 (byte 1)"));
+        assert!(error("a.py:1:1", b"x\0\n").contains("binary"));
+        assert_eq!(error("a.py:1:2", b"x\n"), "");
+    }
+}
