@@ -9,6 +9,10 @@
 //! ```
 use crate::cache::BlockId;
 
+pub mod error;
+pub mod gguf;
+mod source;
+
 /// Positions per latent block.
 pub const BLOCK: usize = 16;
 
