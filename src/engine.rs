@@ -41,7 +41,11 @@ pub struct Request {
 /// Why the answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Finish { Stop, Length, Cancelled }
+pub enum Finish {
+    Stop,
+    Length,
+    Cancelled,
+}
 
 /// Why tokens of the prompt had to be computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -83,15 +87,24 @@ pub struct Usage {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// New text beyond the tail: whole UTF-8 characters; `logprob` is the natural log probability of its token.
-    Text { text: String, logprob: f32 },
-    Done { finish: Finish, usage: Usage },
+    Text {
+        text: String,
+        logprob: f32,
+    },
+    Done {
+        finish: Finish,
+        usage: Usage,
+    },
     Failed(EngineError),
 }
 
 /// One sentence for the user, with the remedy.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{title}: {hint}")]
-pub struct EngineError { pub title: String, pub hint: String }
+pub struct EngineError {
+    pub title: String,
+    pub hint: String,
+}
 
 /// An answer under way. Dropping it cancels the request; the work done stays in the cache.
 pub type Answer = mpsc::UnboundedReceiver<Event>;
@@ -107,9 +120,24 @@ pub struct Info {
     pub context: usize,
 }
 
+/// Sums over an engine's life.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Totals {
+    pub requests: u64,
+    pub prompt_tokens: u64,
+    /// Prompt tokens whose latents came from the cache.
+    pub reused: u64,
+    /// Tokens run through the model, for whatever reason.
+    pub computed: u64,
+    pub generated: u64,
+}
+
 /// A source of completions.
 pub trait Engine: Send + Sync {
-    fn info(&self) -> Info;
+    /// What is loaded; `None` while it is loading, or when loading has failed.
+    fn info(&self) -> Option<Info>;
+    /// What has been done so far, over all requests, cancelled ones too.
+    fn totals(&self) -> Totals;
     /// Starts a request; never blocks.
     fn submit(&self, request: Request) -> Answer;
 }

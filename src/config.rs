@@ -1,0 +1,456 @@
+//! One configuration: defaults < file < environment < the editor's settings.
+//!
+//! ```text
+//! ~/.config/infill/config.toml     [completion] max_tokens = 64
+//! environment                      INFILL_COMPLETION_MAX_TOKENS=32
+//! initializationOptions            { "completion": { "max_tokens": 16 } }      <- wins
+//! ```
+//! Each key stands once, here, with its documentation; `infill config --schema` exports both. An unknown key or a
+//! value of the wrong type is an error that names the key, where it stands, and what is accepted.
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Everything that can be set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "infill")]
+pub struct Config {
+    /// Offer completions at all.
+    pub enabled: bool,
+    /// Language ids to complete in; empty: all. An id with "!" in front is excluded: ["!markdown"].
+    pub languages: Vec<String>,
+    /// The model: "nano" (inside the binary), a folder with config.json, or a GGUF file. Paths are taken from the file, the environment and the command line only.
+    pub model: String,
+    /// Where the model runs: "auto" or "cpu".
+    pub device: Device,
+    /// What is suggested, and how it is offered.
+    pub completion: Completion,
+    /// What the model sees.
+    pub context: Context,
+    /// The prefix cache.
+    pub cache: Cache,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            enabled: true,
+            languages: Vec::new(),
+            model: "nano".into(),
+            device: Device::Auto,
+            completion: Completion::default(),
+            context: Context::default(),
+            cache: Cache::default(),
+        }
+    }
+}
+
+/// Where the model runs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    Auto,
+    Cpu,
+}
+
+/// What is suggested, and how it is offered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Completion {
+    /// "one": to the end of the line; "block": several lines; "auto": a block where a body is empty.
+    pub lines: Lines,
+    /// Most tokens of one suggestion.
+    #[schemars(range(min = 1, max = 1024))]
+    pub max_tokens: usize,
+    /// "frozen": what is typed is appended to a cached prompt; "psm": a fresh prefix-suffix-middle split at each key.
+    pub layout: Layout,
+    /// Completion items (for editors without ghost text): "auto" offers them only to a client that cannot show inline completions.
+    pub items: Items,
+    /// How many suggestions an explicit invocation gives.
+    #[schemars(range(min = 1, max = 5))]
+    pub alternatives: usize,
+}
+
+impl Default for Completion {
+    fn default() -> Self {
+        Completion { lines: Lines::Auto, max_tokens: 96, layout: Layout::Frozen, items: Items::Auto, alternatives: 3 }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Lines {
+    One,
+    Block,
+    Auto,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    Frozen,
+    Psm,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Items {
+    Auto,
+    Always,
+    Never,
+}
+
+/// What the model sees.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Context {
+    /// Tokens of the file around the cursor: about three quarters before it, one quarter after.
+    #[schemars(range(min = 64, max = 131072))]
+    pub tokens: usize,
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Context { tokens: 2048 }
+    }
+}
+
+/// The prefix cache.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cache {
+    /// Memory for reused attention state: "auto" (a share of free memory), or bytes such as 268435456, "256MB".
+    pub bytes: Bytes,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Cache { bytes: Bytes::Word("auto".into()) }
+    }
+}
+
+/// A number of bytes, a text such as "256MB", or "auto".
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Bytes {
+    Number(u64),
+    Word(String),
+}
+
+impl Bytes {
+    /// The number of bytes; `None` for "auto".
+    pub fn get(&self) -> Result<Option<u64>, String> {
+        let word = match self {
+            Bytes::Number(n) => return Ok(Some(*n)),
+            Bytes::Word(w) => w.trim(),
+        };
+        if word == "auto" {
+            return Ok(None);
+        }
+        let digits = word.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
+        let unit: u64 = match word[digits.len()..].trim().to_ascii_uppercase().as_str() {
+            "" | "B" => 1,
+            "KB" | "K" | "KIB" => 1 << 10,
+            "MB" | "M" | "MIB" => 1 << 20,
+            "GB" | "G" | "GIB" => 1 << 30,
+            _ => return Err(format!("\"{word}\" is no size: write \"auto\", a number of bytes, or \"256MB\"")),
+        };
+        let number = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
+        number.map(Some).ok_or_else(|| format!("\"{word}\" is no size: write \"auto\", a number of bytes, or \"256MB\""))
+    }
+}
+
+/// A value that cannot be used, with its key, its place and the remedy.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{place}: {key}: {why}")]
+pub struct ConfigError {
+    /// Where it stands: a file's path, an environment variable, "initializationOptions", …
+    pub place: String,
+    /// The key, dotted: `completion.max_tokens`.
+    pub key: String,
+    pub why: String,
+}
+
+/// Where settings come from; later ones win.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layer {
+    pub place: String,
+    pub value: Value,
+}
+
+/// The effective configuration, and which place set each key.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub config: Config,
+    /// Dotted key -> place; keys at their default are absent.
+    pub origin: BTreeMap<String, String>,
+}
+
+/// Merges layers over the defaults. Each layer is checked by itself, so that an error names the place it stands in.
+pub fn merge(layers: &[Layer]) -> Result<Loaded, ConfigError> {
+    let mut value = serde_json::to_value(Config::default()).unwrap_or_default();
+    let mut origin = BTreeMap::new();
+    for layer in layers {
+        check(layer)?;
+        overlay(&mut value, &layer.value, "", &layer.place, &mut origin);
+    }
+    let config = parse(&value, "configuration")?;
+    Ok(Loaded { config, origin })
+}
+
+/// Checks one layer alone: known keys, right types, values in range.
+pub fn check(layer: &Layer) -> Result<(), ConfigError> {
+    let config = parse(&layer.value, &layer.place)?;
+    let bad = |key: &str, why: String| Err(ConfigError { place: layer.place.clone(), key: key.into(), why });
+    if !(1..=1024).contains(&config.completion.max_tokens) {
+        return bad("completion.max_tokens", format!("{} is out of range: 1 to 1024", config.completion.max_tokens));
+    }
+    if !(1..=5).contains(&config.completion.alternatives) {
+        return bad("completion.alternatives", format!("{} is out of range: 1 to 5", config.completion.alternatives));
+    }
+    if !(64..=131_072).contains(&config.context.tokens) {
+        return bad("context.tokens", format!("{} is out of range: 64 to 131072", config.context.tokens));
+    }
+    match config.cache.bytes.get() {
+        Err(why) => bad("cache.bytes", why),
+        Ok(_) => Ok(()),
+    }
+}
+
+fn parse(value: &Value, place: &str) -> Result<Config, ConfigError> {
+    serde_path_to_error::deserialize(value.clone()).map_err(|e| {
+        let path = e.path().to_string();
+        let why = e.inner().to_string().replace("unknown field", "unknown key");
+        let (key, why) = match why.strip_prefix("unknown key `").and_then(|r| r.split_once('`')) {
+            Some((name, rest)) if path.ends_with(name) => (path.clone(), format!("unknown key{rest}")),
+            Some((name, rest)) => (dotted(path.trim_matches('.'), name), format!("unknown key{rest}")),
+            None => (path, why),
+        };
+        ConfigError { place: place.into(), key, why }
+    })
+}
+
+fn dotted(parent: &str, key: &str) -> String {
+    if parent.is_empty() { key.into() } else { format!("{parent}.{key}") }
+}
+
+fn overlay(base: &mut Value, over: &Value, path: &str, place: &str, origin: &mut BTreeMap<String, String>) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                overlay(base.entry(key.clone()).or_insert(Value::Null), value, &dotted(path, key), place, origin);
+            }
+        }
+        (base, over) => {
+            *base = over.clone();
+            origin.insert(path.into(), place.into());
+        }
+    }
+}
+
+/// The user's own file: `$XDG_CONFIG_HOME/infill/config.toml`, or under `~/.config`; `%APPDATA%` on Windows.
+pub fn user_file() -> Option<PathBuf> {
+    let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let base = var("XDG_CONFIG_HOME").or_else(|| var("APPDATA")).or_else(|| var("HOME").map(|h| h.join(".config")));
+    base.map(|b| b.join("infill").join("config.toml"))
+}
+
+/// Reads a TOML file; `Ok(None)` when there is none.
+pub fn file_layer(path: &Path) -> Result<Option<Layer>, ConfigError> {
+    let place = path.display().to_string();
+    let error = |why: String| ConfigError { place: place.clone(), key: "file".into(), why };
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(error(format!("cannot be read ({e}): make it readable UTF-8 text, or remove it"))),
+    };
+    let value = toml::from_str::<Value>(&text).map_err(|e| error(format!("is not TOML: {e}")))?;
+    Ok(Some(Layer { place, value }))
+}
+
+/// Names in the environment that are ours and set no key.
+const RESERVED: [&str; 1] = ["INFILL_LOG"];
+
+/// `INFILL_MODEL`, `INFILL_COMPLETION_MAX_TOKENS`, …: one layer a variable, so that an error names the variable.
+pub fn env_layers(vars: impl Iterator<Item = (String, String)>) -> Result<Vec<Layer>, ConfigError> {
+    let keys = keys();
+    let mut layers = Vec::new();
+    for (name, text) in vars.filter(|(n, _)| n.starts_with("INFILL_") && !RESERVED.contains(&n.as_str())) {
+        let key = keys.iter().find(|k| env_name(k) == name).ok_or_else(|| ConfigError {
+            place: "environment".into(),
+            key: name.clone(),
+            why: format!("unknown variable, expected one of {}", keys.iter().map(|k| env_name(k)).collect::<Vec<_>>().join(", ")),
+        })?;
+        layers.push(Layer { place: name, value: nest(key, env_value(key, &text)) });
+    }
+    Ok(layers)
+}
+
+/// The environment variable of a dotted key.
+pub fn env_name(key: &str) -> String {
+    format!("INFILL_{}", key.replace('.', "_").to_uppercase())
+}
+
+/// Lists are written with commas; numbers and true/false as such; everything else is text.
+fn env_value(key: &str, text: &str) -> Value {
+    if key == "languages" {
+        return text.split(',').map(str::trim).filter(|s| !s.is_empty()).collect();
+    }
+    match serde_json::from_str::<Value>(text) {
+        Ok(value @ (Value::Bool(_) | Value::Number(_))) => value,
+        _ => Value::String(text.into()),
+    }
+}
+
+/// A setting as a layer: `nest("cache.bytes", 0)` is `{"cache": {"bytes": 0}}`.
+pub fn nest(key: &str, value: Value) -> Value {
+    key.rsplit('.').fold(value, |inner, part| Value::Object(Map::from_iter([(part.to_string(), inner)])))
+}
+
+/// All dotted keys.
+pub fn keys() -> Vec<String> {
+    fn walk(value: &Value, path: &str, out: &mut Vec<String>) {
+        match value {
+            Value::Object(map) => map.iter().for_each(|(k, v)| walk(v, &dotted(path, k), out)),
+            _ => out.push(path.into()),
+        }
+    }
+    let mut out = Vec::new();
+    walk(&serde_json::to_value(Config::default()).unwrap_or_default(), "", &mut out);
+    out
+}
+
+/// File and environment.
+pub fn user_layers() -> Result<Vec<Layer>, ConfigError> {
+    let mut layers = Vec::new();
+    if let Some(path) = user_file() {
+        layers.extend(file_layer(&path)?);
+    }
+    layers.extend(env_layers(std::env::vars())?);
+    Ok(layers)
+}
+
+/// The editor's settings as a layer. A workspace can set them, so they may name the built-in model but no file:
+/// a repository must not make its reader load a model that it brings along.
+pub fn editor_layer(place: &str, value: &Value) -> Result<Layer, ConfigError> {
+    let layer = Layer { place: place.into(), value: value.clone() };
+    check(&layer)?;
+    match value.get("model").and_then(Value::as_str) {
+        Some(model) if model != "nano" => Err(ConfigError {
+            place: place.into(),
+            key: "model".into(),
+            why: format!(
+                "\"{model}\" is not taken from an editor's settings, which a workspace can change: set it in {}, in INFILL_MODEL, or with --model",
+                user_file().unwrap_or_default().display()
+            ),
+        }),
+        _ => Ok(layer),
+    }
+}
+
+/// The JSON schema of the whole configuration.
+pub fn schema() -> Value {
+    schemars::schema_for!(Config).to_value()
+}
+
+impl Config {
+    /// Whether completions are offered in documents of this language id.
+    pub fn covers(&self, language: &str) -> bool {
+        let excluded = self.languages.iter().any(|l| l.strip_prefix('!') == Some(language));
+        let mut included = self.languages.iter().filter(|l| !l.starts_with('!')).peekable();
+        self.enabled && !excluded && (included.peek().is_none() || included.any(|l| l == language))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn layer(place: &str, value: Value) -> Layer {
+        Layer { place: place.into(), value }
+    }
+
+    #[test]
+    fn later_layers_win_and_their_place_is_kept() {
+        let layers = [
+            layer("file", json!({"completion": {"max_tokens": 64, "lines": "one"}})),
+            layer("INFILL_COMPLETION_MAX_TOKENS", json!({"completion": {"max_tokens": 32}})),
+        ];
+        let loaded = merge(&layers).unwrap();
+        assert_eq!(loaded.config.completion.max_tokens, 32);
+        assert_eq!(loaded.config.completion.lines, Lines::One);
+        assert_eq!(loaded.origin["completion.max_tokens"], "INFILL_COMPLETION_MAX_TOKENS");
+        assert_eq!(loaded.origin["completion.lines"], "file");
+        assert!(!loaded.origin.contains_key("enabled"));
+    }
+
+    #[test]
+    fn errors_name_place_key_and_what_is_accepted() {
+        let error = |value: Value| merge(&[layer("config.toml", value)]).unwrap_err().to_string();
+        for (value, parts) in [
+            (json!({"modle": "x"}), vec!["config.toml", "modle", "unknown key", "`model`"]),
+            (json!({"completion": {"linez": "one"}}), vec!["completion.linez", "unknown key", "`lines`"]),
+            (json!({"completion": {"lines": "two"}}), vec!["completion.lines", "two", "`block`"]),
+            (json!({"completion": {"max_tokens": "many"}}), vec!["completion.max_tokens", "many"]),
+            (json!({"completion": {"max_tokens": 0}}), vec!["completion.max_tokens", "1 to 1024"]),
+            (json!({"cache": {"bytes": "lots"}}), vec!["cache.bytes", "256MB"]),
+            (json!({"enabled": 3}), vec!["enabled", "3", "boolean"]),
+        ] {
+            let text = error(value);
+            for part in parts {
+                assert!(text.contains(part), "{part:?} is not in {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn environment_variables_set_keys_and_unknown_ones_are_named() {
+        let vars =
+            |pairs: &[(&str, &str)]| env_layers(pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect::<Vec<_>>().into_iter());
+        let layers = vars(&[("INFILL_LANGUAGES", "python, rust"), ("INFILL_ENABLED", "false"), ("HOME", "x")]).unwrap();
+        let config = merge(&layers).unwrap().config;
+        assert_eq!(config.languages, ["python", "rust"]);
+        assert!(!config.enabled);
+        assert!(vars(&[("INFILL_MODLE", "x")]).unwrap_err().to_string().contains("INFILL_MODEL"));
+    }
+
+    #[test]
+    fn an_editor_cannot_name_a_model_file() {
+        assert!(editor_layer("initializationOptions", &json!({"model": "nano"})).is_ok());
+        let error = editor_layer("initializationOptions", &json!({"model": "./evil.gguf"})).unwrap_err();
+        assert!(error.to_string().contains("INFILL_MODEL"), "{error}");
+    }
+
+    #[test]
+    fn languages_include_and_exclude() {
+        let config = |l: &[&str]| Config { languages: l.iter().map(|s| s.to_string()).collect(), ..Config::default() };
+        assert!(config(&[]).covers("python"));
+        assert!(!config(&["rust"]).covers("python"));
+        assert!(!config(&["!python"]).covers("python"));
+        assert!(config(&["!python"]).covers("rust"));
+    }
+
+    #[test]
+    fn sizes() {
+        let bytes = |s: &str| Bytes::Word(s.into()).get();
+        assert_eq!(bytes("auto"), Ok(None));
+        assert_eq!(bytes("256MB"), Ok(Some(256 << 20)));
+        assert_eq!(bytes("1 GiB"), Ok(Some(1 << 30)));
+        assert!(bytes("18446744073709551615GB").is_err());
+        assert!(bytes("-1").is_err());
+    }
+
+    #[test]
+    fn the_schema_documents_every_key() {
+        let text = schema().to_string();
+        for key in keys() {
+            let name = key.rsplit('.').next().unwrap_or(&key);
+            assert!(text.contains(&format!("\"{name}\"")), "{key}");
+        }
+        assert!(text.contains("Most tokens of one suggestion"));
+    }
+}

@@ -1,0 +1,568 @@
+//! One client's session: its documents, its settings, its asks.
+//!
+//! ```text
+//! open, change, ask, close    synchronous, in wire order, under one lock that is never held across an await
+//! outcome(ticket)             the only thing that waits
+//! ```
+use super::items;
+use crate::config::{self, Config, Items, Layer};
+use crate::document::{Change, Document, Encoding, Position, Range, Snapshot};
+use crate::engine::{Answer, Event};
+use crate::suggest::{Action, Ask, Settings, Suggest, Suggestion};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+use tower_lsp::Client;
+use tower_lsp::jsonrpc::{Error, ErrorCode, Request, Response, Result};
+use tower_lsp::lsp_types::MessageType;
+
+/// Larger texts are not tracked: a completion in them would cost more than it is worth.
+const MAX_BYTES: usize = 10 << 20;
+/// A pause in typing after which the engine may prefill.
+const PAUSE: Duration = Duration::from_millis(250);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Inline,
+    Items,
+}
+
+/// An ask that waits, with what its answer is built from.
+pub struct Pending {
+    kind: Kind,
+    uri: String,
+    /// The client's text, and its cursor (after the selected popup item's range, if there is one).
+    pub text: Snapshot,
+    pub cursor: usize,
+    pub selected: Option<Selected>,
+    reply: oneshot::Sender<Result<Value>>,
+}
+
+/// The popup's selected item: it replaces the text from `start` to the cursor.
+#[derive(Clone, Debug)]
+pub struct Selected {
+    pub start: usize,
+    pub text: String,
+}
+
+struct Doc {
+    document: Document,
+    suggest: Suggest,
+}
+
+struct State {
+    encoding: Encoding,
+    client_inline: bool,
+    can_pull: bool,
+    parent: Option<i32>,
+    config: Config,
+    docs: HashMap<String, Doc>,
+    /// Documents that are open but not tracked, with the reason.
+    refused: HashMap<String, String>,
+    asks: HashMap<u64, Pending>,
+    running: HashMap<u64, tokio::task::AbortHandle>,
+    next_ticket: u64,
+    shut_down: bool,
+    said: HashSet<String>,
+    to_say: Vec<(MessageType, String)>,
+}
+
+pub struct Session {
+    state: Mutex<State>,
+    tickets: dashmap::DashMap<u64, oneshot::Receiver<Result<Value>>>,
+    options: super::Options,
+    client: OnceLock<Client>,
+    begun: Instant,
+}
+
+#[derive(Deserialize)]
+struct Opened {
+    uri: String,
+    #[serde(rename = "languageId", default)]
+    language: String,
+    #[serde(default)]
+    version: i32,
+    text: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Changed {
+    text_document: Versioned,
+    content_changes: Vec<Change>,
+}
+
+#[derive(Deserialize)]
+struct Versioned {
+    uri: String,
+    #[serde(default)]
+    version: Option<i32>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Asked {
+    text_document: Versioned,
+    position: Position,
+    #[serde(default)]
+    context: AskedContext,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct AskedContext {
+    trigger_kind: u32,
+    selected_completion_info: Option<SelectedInfo>,
+}
+
+#[derive(Deserialize)]
+struct SelectedInfo {
+    range: Range,
+    text: String,
+}
+
+impl Session {
+    pub fn new(options: super::Options) -> Arc<Session> {
+        let config = config::merge(&options.layers).map(|l| l.config).unwrap_or_default();
+        let state = State {
+            encoding: Encoding::Utf16,
+            client_inline: false,
+            can_pull: false,
+            parent: None,
+            config,
+            docs: HashMap::new(),
+            refused: HashMap::new(),
+            asks: HashMap::new(),
+            running: HashMap::new(),
+            next_ticket: 1,
+            shut_down: false,
+            said: HashSet::new(),
+            to_say: Vec::new(),
+        };
+        let (state, tickets) = (Mutex::new(state), dashmap::DashMap::new());
+        Arc::new(Session { state, tickets, options, client: OnceLock::new(), begun: Instant::now() })
+    }
+
+    /// A panic elsewhere must not silence the editor: the state is kept consistent at each step.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub fn connect(&self, client: Client) {
+        let _ = self.client.set(client);
+    }
+
+    pub fn initialize(&self, params: &Value) {
+        let mut state = self.lock();
+        let capabilities = &params["capabilities"];
+        state.encoding = negotiate(&capabilities["general"]["positionEncodings"]);
+        state.client_inline = capabilities["textDocument"]["inlineCompletion"].is_object();
+        state.can_pull = capabilities["workspace"]["configuration"] == json!(true);
+        state.parent = params["processId"].as_i64().and_then(|p| i32::try_from(p).ok());
+        drop(state);
+        self.set_editor_settings("initializationOptions", &params["initializationOptions"]);
+    }
+
+    pub fn encoding_name(&self) -> &'static str {
+        match self.lock().encoding {
+            Encoding::Utf8 => "utf-8",
+            Encoding::Utf16 => "utf-16",
+            Encoding::Utf32 => "utf-32",
+        }
+    }
+
+    /// Ghost text is better than a menu entry: a client that can show it gets no items unless configured.
+    pub fn offers_items(&self) -> bool {
+        let state = self.lock();
+        match state.config.completion.items {
+            Items::Always => true,
+            Items::Never => false,
+            Items::Auto => !state.client_inline,
+        }
+    }
+
+    pub fn can_pull_settings(&self) -> bool {
+        self.lock().can_pull
+    }
+
+    pub fn parent(&self) -> Option<i32> {
+        self.lock().parent
+    }
+
+    /// Takes the editor's settings (with or without the section's name around them). Wrong ones change nothing.
+    pub fn set_editor_settings(&self, place: &str, value: &Value) {
+        let value = value.get("infill").unwrap_or(value);
+        if value.is_null() {
+            return;
+        }
+        let merged = config::editor_layer(place, value).and_then(|layer| {
+            let layers: Vec<Layer> = self.options.layers.iter().cloned().chain([layer]).collect();
+            config::merge(&layers)
+        });
+        match merged {
+            Ok(loaded) => self.lock().config = loaded.config,
+            Err(error) => self.say(MessageType::ERROR, format!("infill: {error}. The settings before stay in force.")),
+        }
+    }
+
+    pub fn open(self: &Arc<Self>, params: &Value) -> Option<u64> {
+        let opened: Opened = self.parsed("textDocument/didOpen", &params["textDocument"])?;
+        let mut state = self.lock();
+        self.drop_document(&mut state, &opened.uri);
+        if let Some(reason) = refusal(&opened.uri, &opened.text) {
+            tracing::info!("{reason}");
+            state.refused.insert(opened.uri, reason);
+            return None;
+        }
+        let document = Document::new(&opened.uri, &opened.language, opened.version, &opened.text);
+        let suggest = Suggest::new(self.settings(&state.config));
+        state.docs.insert(opened.uri, Doc { document, suggest });
+        None
+    }
+
+    pub fn change(self: &Arc<Self>, params: &Value) -> Option<u64> {
+        let changed: Changed = self.parsed("textDocument/didChange", params)?;
+        let mut state = self.lock();
+        let (encoding, uri) = (state.encoding, changed.text_document.uri);
+        let Some(doc) = state.docs.get_mut(&uri) else {
+            if !state.refused.contains_key(&uri) {
+                tracing::warn!("didChange for {uri}, which is not open: ignored");
+            }
+            return None;
+        };
+        let version = changed.text_document.version.unwrap_or(doc.document.version() + 1);
+        let edits = doc.document.apply(version, &changed.content_changes, encoding);
+        let snapshot = doc.document.snapshot();
+        if let Some(reason) = (snapshot.rope.len_bytes() > MAX_BYTES).then(|| too_large(&uri, snapshot.rope.len_bytes())) {
+            self.drop_document(&mut state, &uri);
+            state.refused.insert(uri, reason);
+            return None;
+        }
+        let actions = doc.suggest.edited(&snapshot, &edits);
+        self.perform(&mut state, &uri, actions);
+        None
+    }
+
+    pub fn close(self: &Arc<Self>, params: &Value) -> Option<u64> {
+        let closed: Versioned = self.parsed("textDocument/didClose", &params["textDocument"])?;
+        self.drop_document(&mut self.lock(), &closed.uri);
+        None
+    }
+
+    fn drop_document(self: &Arc<Self>, state: &mut State, uri: &str) {
+        state.refused.remove(uri);
+        if let Some(mut doc) = state.docs.remove(uri) {
+            let actions = doc.suggest.close();
+            self.perform(state, uri, actions);
+        }
+    }
+
+    /// Enters an ask; its outcome is fetched with the ticket.
+    pub fn ask(self: &Arc<Self>, kind: Kind, params: &Value) -> u64 {
+        let mut state = self.lock();
+        let ticket = state.next_ticket;
+        state.next_ticket += 1;
+        let (reply, outcome) = oneshot::channel();
+        self.tickets.insert(ticket, outcome);
+        match self.admit(&state, kind, params) {
+            Err(early) => drop(reply.send(early)),
+            Ok((asked, text, cursor)) => self.enter(&mut state, ticket, kind, asked, text, cursor, reply),
+        }
+        ticket
+    }
+
+    /// Checks an ask; `Err` holds the answer it gets at once.
+    fn admit(&self, state: &State, kind: Kind, params: &Value) -> std::result::Result<(Asked, Snapshot, usize), Result<Value>> {
+        let empty = || Ok(nothing(kind));
+        let asked: Asked =
+            serde_json::from_value(params.clone()).map_err(|e| Err(Error::invalid_params(format!("completion request: {e}"))))?;
+        let uri = &asked.text_document.uri;
+        if state.refused.contains_key(uri) {
+            return Err(empty());
+        }
+        let Some(doc) = state.docs.get(uri) else {
+            return Err(Err(Error::invalid_params(format!("{uri} is not open: send textDocument/didOpen first"))));
+        };
+        let text = doc.document.snapshot();
+        if !state.config.covers(&text.language) {
+            return Err(empty());
+        }
+        let at = asked.position;
+        match text.offset_strict(at, state.encoding) {
+            Some(cursor) => Ok((asked, text, cursor)),
+            None => Err(Err(Error::invalid_params(format!(
+                "line {} is past the end of {uri}, which has {} lines in version {}: close and open the document again",
+                at.line,
+                text.rope.len_lines(),
+                text.version
+            )))),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)] // one place enters asks, and it needs all of these
+    fn enter(
+        self: &Arc<Self>,
+        state: &mut State,
+        ticket: u64,
+        kind: Kind,
+        asked: Asked,
+        text: Snapshot,
+        cursor: usize,
+        reply: oneshot::Sender<Result<Value>>,
+    ) {
+        let uri = asked.text_document.uri;
+        let selected = asked.context.selected_completion_info.map(|info| {
+            let (start, end) = (text.offset(info.range.start, state.encoding), text.offset(info.range.end, state.encoding));
+            (Selected { start, text: info.text }, end.max(start))
+        });
+        // With a popup open, the model goes on behind the selected item as if it had been inserted.
+        let (seen, seen_cursor, cursor) = match &selected {
+            Some((s, end)) => with_selected(&text, s, *end),
+            None => (text.clone(), cursor, cursor),
+        };
+        let settings = self.settings(&state.config);
+        let pending = Pending { kind, uri: uri.clone(), text, cursor, selected: selected.map(|(s, _)| s), reply };
+        state.asks.insert(ticket, pending);
+        let explicit = kind == Kind::Inline && asked.context.trigger_kind < 2;
+        let Some(doc) = state.docs.get_mut(&uri) else { return };
+        let mut actions = doc.suggest.configure(settings);
+        actions.extend(doc.suggest.ask(Ask { id: ticket, text: seen, cursor: seen_cursor, explicit }));
+        self.perform(state, &uri, actions);
+    }
+
+    fn settings(&self, config: &Config) -> Settings {
+        let (bytes_per_token, context) = match self.options.engine.info() {
+            Some(info) => (info.bytes_per_token, info.context),
+            // Not loaded yet: a window that any model can hold.
+            None => (2.5, 2048),
+        };
+        Settings::new(config, bytes_per_token, context)
+    }
+
+    /// Waits for an ask's outcome.
+    pub async fn outcome(&self, ticket: u64) -> Result<Value> {
+        let waiting = self.tickets.remove(&ticket).map(|(_, outcome)| outcome);
+        match waiting {
+            Some(outcome) => outcome.await.unwrap_or_else(|_| Err(Error::request_cancelled())),
+            None => Err(Error::request_cancelled()),
+        }
+    }
+
+    /// An ask is over for its client: answered, or cancelled.
+    pub fn forget(self: &Arc<Self>, ticket: u64) {
+        self.tickets.remove(&ticket);
+        let mut state = self.lock();
+        if let Some(pending) = state.asks.remove(&ticket)
+            && let Some(doc) = state.docs.get_mut(&pending.uri)
+        {
+            let actions = doc.suggest.cancel(ticket);
+            self.perform(&mut state, &pending.uri, actions);
+        }
+    }
+
+    fn perform(self: &Arc<Self>, state: &mut State, uri: &str, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Start { id, request } => {
+                    let answer = self.options.engine.submit(request);
+                    let task = tokio::spawn(self.clone().follow(uri.to_string(), id, answer));
+                    state.running.insert(id, task.abort_handle());
+                }
+                // Dropping the receiver is what cancels the engine's work.
+                Action::Abort { id } => state.running.remove(&id).iter().for_each(tokio::task::AbortHandle::abort),
+                Action::Answer { ask, items } => self.answer(state, ask, &items),
+                Action::Supersede { ask } => reply(state, ask, Err(superseded())),
+                Action::Fail { ask, error } => {
+                    self.say_once(state, MessageType::WARNING, format!("infill: {error}"));
+                    self.answer(state, ask, &[]);
+                }
+                Action::Pause { mark } => {
+                    let (session, uri) = (self.clone(), uri.to_string());
+                    tokio::spawn(async move {
+                        tokio::time::sleep(PAUSE).await;
+                        session.with_suggest(&uri, |s| s.idle(mark));
+                    });
+                }
+            }
+        }
+    }
+
+    fn answer(&self, state: &mut State, ask: u64, items: &[Suggestion]) {
+        let encoding = state.encoding;
+        let value = state.asks.get(&ask).map(|pending| match pending.kind {
+            Kind::Inline => items::inline(pending, items, encoding),
+            Kind::Items => items::menu(pending, items, encoding),
+        });
+        if let Some(value) = value {
+            reply(state, ask, Ok(value));
+        }
+    }
+
+    /// Hands the engine's events to the document's machine.
+    async fn follow(self: Arc<Self>, uri: String, id: u64, mut answer: Answer) {
+        while let Some(event) = answer.recv().await {
+            match event {
+                Event::Text { text, .. } => self.with_suggest(&uri, |s| s.text(id, &text)),
+                Event::Done { finish, .. } => self.with_suggest(&uri, |s| s.done(id, finish)),
+                Event::Failed(error) => self.with_suggest(&uri, |s| s.failed(id, error)),
+            }
+        }
+        self.lock().running.remove(&id);
+    }
+
+    fn with_suggest(self: &Arc<Self>, uri: &str, act: impl FnOnce(&mut Suggest) -> Vec<Action>) {
+        let mut state = self.lock();
+        if let Some(doc) = state.docs.get_mut(uri) {
+            let actions = act(&mut doc.suggest);
+            self.perform(&mut state, uri, actions);
+        }
+    }
+
+    /// What `infill/status` answers: the model, and what has been done so far.
+    pub fn status(&self) -> Value {
+        let state = self.lock();
+        let counts: Vec<_> = state.docs.values().map(|d| d.suggest.counts()).collect();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "engine": self.options.engine.info(),
+            "totals": self.options.engine.totals(),
+            "documents": state.docs.len(),
+            "asks": counts.iter().map(|c| c.asks).sum::<u64>(),
+            "withoutModel": counts.iter().map(|c| c.without_model).sum::<u64>(),
+            "shown": counts.iter().map(|c| c.shown).sum::<u64>(),
+            "busy": state.running.len(),
+        })
+    }
+
+    pub fn shut_down(&self) {
+        self.lock().shut_down = true;
+    }
+
+    pub fn is_shut_down(&self) -> bool {
+        self.lock().shut_down
+    }
+
+    /// The client is gone: nothing is waited for any more.
+    pub fn hang_up(&self) {
+        let mut state = self.lock();
+        state.running.drain().for_each(|(_, task)| task.abort());
+        state.asks.clear();
+        state.docs.clear();
+    }
+
+    fn parsed<T: serde::de::DeserializeOwned>(&self, method: &str, params: &Value) -> Option<T> {
+        match serde_json::from_value(params.clone()) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                tracing::warn!("{method}: {error}: ignored");
+                None
+            }
+        }
+    }
+
+    /// One sentence to the user. Before the client is connected it waits.
+    fn say(&self, kind: MessageType, text: String) {
+        tracing::warn!("{text}");
+        self.lock().to_say.push((kind, text));
+        if self.client.get().is_some() {
+            self.say_pending();
+        }
+    }
+
+    /// The same sentence is said once, not at each key.
+    fn say_once(&self, state: &mut State, kind: MessageType, text: String) {
+        if state.said.insert(text.clone()) {
+            tracing::warn!("{text}");
+            state.to_say.push((kind, text));
+            self.send_pending(state);
+        }
+    }
+
+    pub fn say_pending(&self) {
+        self.send_pending(&mut self.lock());
+    }
+
+    fn send_pending(&self, state: &mut State) {
+        let Some(client) = self.client.get().cloned() else { return };
+        let messages = std::mem::take(&mut state.to_say);
+        if messages.is_empty() {
+            return;
+        }
+        tokio::spawn(async move {
+            for (kind, text) in messages {
+                client.show_message(kind, text).await;
+            }
+        });
+    }
+
+    pub fn record_in(&self, request: &Request) {
+        self.record("in", request);
+    }
+
+    pub fn record_out(&self, response: &Response) {
+        self.record("out", response);
+    }
+
+    fn record(&self, direction: &str, message: &impl serde::Serialize) {
+        use std::io::Write;
+        if let Some(mut file) = self.options.record.as_ref() {
+            let line = json!({ "ms": self.begun.elapsed().as_millis() as u64, direction: message });
+            if let Err(error) = writeln!(file, "{line}") {
+                tracing::warn!("--record: {error}");
+            }
+        }
+    }
+}
+
+/// UTF-8 first, then 16, 32; a client that says nothing means UTF-16.
+fn negotiate(offered: &Value) -> Encoding {
+    let offers = |name: &str| offered.as_array().is_some_and(|all| all.iter().any(|o| o == name));
+    if offers("utf-8") {
+        Encoding::Utf8
+    } else if !offers("utf-16") && offers("utf-32") {
+        Encoding::Utf32
+    } else {
+        Encoding::Utf16
+    }
+}
+
+fn refusal(uri: &str, text: &str) -> Option<String> {
+    if text.len() > MAX_BYTES {
+        return Some(too_large(uri, text.len()));
+    }
+    text.contains('\0').then(|| format!("{uri} is binary (it holds a zero byte): no completions in it"))
+}
+
+fn too_large(uri: &str, bytes: usize) -> String {
+    format!("{uri} has {} MB, more than {} MB: no completions in it", bytes >> 20, MAX_BYTES >> 20)
+}
+
+fn nothing(kind: Kind) -> Value {
+    match kind {
+        Kind::Inline => json!({ "items": [] }),
+        Kind::Items => json!({ "isIncomplete": false, "items": [] }),
+    }
+}
+
+/// The error that clients drop in silence: the text has changed, or a newer request has come.
+fn superseded() -> Error {
+    Error { code: ErrorCode::ContentModified, message: "superseded by a newer request or edit".into(), data: None }
+}
+
+fn reply(state: &mut State, ask: u64, outcome: Result<Value>) {
+    if let Some(pending) = state.asks.remove(&ask) {
+        let _ = pending.reply.send(outcome);
+    }
+}
+
+/// The text with the popup's item in place; the cursor in it, and the cursor in the client's text.
+fn with_selected(text: &Snapshot, selected: &Selected, end: usize) -> (Snapshot, usize, usize) {
+    let mut seen = text.clone();
+    let (a, b) = (seen.rope.byte_to_char(selected.start), seen.rope.byte_to_char(end));
+    seen.rope.remove(a..b);
+    seen.rope.insert(a, &selected.text);
+    (seen, selected.start + selected.text.len(), end)
+}

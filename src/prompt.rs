@@ -1,0 +1,192 @@
+//! The frozen hole: where a file is split for the model, and when it is split anew.
+//!
+//! ```text
+//!   fn area(&self) -> f32 {⏎          prefix  = "…fn area(&self) -> f32 {⏎"      frozen at the line's start
+//!       self.wid|                      suffix  = "⏎}⏎…"                            frozen with it
+//!   }                                  tail    = "    self.wid"                    typed since: the beginning of the middle
+//! ```
+//! The model sees `prefix ⟨hole⟩ suffix ⟨end⟩ tail` and goes on with `th`. The next key changes only the tail, so it
+//! costs the tokens typed (EFIM, arXiv 2505.21889); a prefix-suffix split at the cursor would move the whole suffix.
+//!
+//! **When the hole stays.** The text from the window's start to the anchor is as frozen; the tail is within its budget;
+//! and what now follows the cursor is the frozen suffix, where only closing brackets, quotes, separators and blanks may
+//! have come between (at most [`SLACK`] characters: an editor closed a bracket, a line was broken or joined) and only
+//! blanks may be gone from the suffix's head. Anything else is a new hole. Its suffix begins after the closers at the
+//! cursor when nothing else stands on the line, so that typing over them changes nothing.
+use crate::document::Snapshot;
+
+/// Most characters that may have come between the cursor and the frozen suffix, or gone from the suffix's head.
+pub const SLACK: usize = 24;
+
+/// How much text the model is given, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    pub prefix: usize,
+    pub suffix: usize,
+    /// The suffix that a first answer waits for; the rest is prefilled when idle.
+    pub short: usize,
+    pub tail: usize,
+}
+
+impl Budget {
+    /// `tokens` of prompt in all, at the tokenizer's measured bytes per token. The tail may grow to an eighth.
+    pub fn new(tokens: usize, bytes_per_token: f32) -> Budget {
+        let total = (tokens as f32 * bytes_per_token.max(1.0)) as usize;
+        let suffix = total / 4;
+        Budget { prefix: total / 8 * 5, suffix, short: (suffix / 4).max(64), tail: total / 8 }
+    }
+}
+
+/// Why the file was split anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reanchor {
+    /// There was no hole in this document.
+    First,
+    /// The cursor stands before the anchor.
+    Before,
+    /// Text between the window's start and the anchor has changed.
+    Prefix,
+    /// What follows the cursor is not the frozen suffix: it has changed, or the cursor has moved.
+    Suffix,
+    /// The tail outgrew its budget.
+    Tail,
+}
+
+/// A split of one document, frozen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hole {
+    start: usize,
+    anchor: usize,
+    prefix: String,
+    suffix: String,
+    short: usize,
+    tail: usize,
+}
+
+impl Hole {
+    /// Splits at the start of the cursor's line. The window's start is kept from `previous` while it serves (a window
+    /// that slides shifts every token, and no cached prefix would ever match again).
+    pub fn new(text: &Snapshot, cursor: usize, budget: &Budget, previous: Option<&Hole>) -> Hole {
+        let anchor = text.line_start(cursor);
+        let anchor = if cursor - anchor > budget.tail { cursor } else { anchor };
+        let start = window_start(text, anchor, budget.prefix, previous.map(|h| h.start));
+        let from = cursor + closers_at(text, cursor);
+        let suffix = text.text(from, (from + budget.suffix).min(text.rope.len_bytes()));
+        let short = cut_at_line(&suffix, budget.short);
+        Hole { start, anchor, prefix: text.text(start, anchor), suffix, short, tail: budget.tail }
+    }
+
+    /// The tail at this cursor, if the hole still holds there; else why not.
+    pub fn tail(&self, text: &Snapshot, cursor: usize) -> Result<String, Reanchor> {
+        if cursor < self.anchor {
+            return Err(Reanchor::Before);
+        }
+        if cursor - self.anchor > self.tail {
+            return Err(Reanchor::Tail);
+        }
+        if self.anchor > text.rope.len_bytes() || text.text(self.start, self.anchor) != self.prefix {
+            return Err(Reanchor::Prefix);
+        }
+        let after = text.text(cursor, cursor + self.suffix.len() + SLACK * 4);
+        if !self.suffix_holds(&after) {
+            return Err(Reanchor::Suffix);
+        }
+        Ok(text.text(self.anchor, cursor))
+    }
+
+    /// Moves the hole with the text when an edit lies wholly before its window.
+    pub fn shift(&mut self, edit: crate::document::Edit) {
+        if edit.start + edit.removed <= self.start && self.start > 0 {
+            let moved = |at: usize| at - edit.removed + edit.inserted;
+            (self.start, self.anchor) = (moved(self.start), moved(self.anchor));
+        }
+    }
+
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The frozen suffix; `long` or only as much as a first answer waits for.
+    pub fn suffix(&self, long: bool) -> &str {
+        if long { &self.suffix } else { &self.suffix[..self.short] }
+    }
+
+    /// Whether there is more suffix than the short one.
+    pub fn has_more(&self) -> bool {
+        self.short < self.suffix.len()
+    }
+
+    /// Byte offset of the anchor in the document.
+    pub fn anchor(&self) -> usize {
+        self.anchor
+    }
+
+    fn suffix_holds(&self, after: &str) -> bool {
+        let gone: Vec<usize> = slack(&self.suffix, char::is_whitespace);
+        let come: Vec<usize> = slack(after, |c| c.is_whitespace() || is_closer(c));
+        let same = |come: usize, gone: usize| {
+            let (now, frozen) = (&after[come..], &self.suffix[gone..]);
+            now.starts_with(frozen)
+        };
+        come.iter().any(|&c| gone.iter().any(|&g| same(c, g)))
+    }
+}
+
+/// Byte offsets up to which all characters satisfy `allowed`, at most [`SLACK`] characters far.
+fn slack(text: &str, allowed: impl Fn(char) -> bool) -> Vec<usize> {
+    let mut offsets = vec![0];
+    for (at, c) in text.char_indices().take(SLACK) {
+        if !allowed(c) {
+            break;
+        }
+        offsets.push(at + c.len_utf8());
+    }
+    offsets
+}
+
+/// A character that editors insert after the cursor by themselves, or that ends what was being typed.
+pub fn is_closer(c: char) -> bool {
+    matches!(c, ')' | ']' | '}' | '>' | '"' | '\'' | '`' | ';' | ',' | ':')
+}
+
+/// Bytes of closers and blanks from the cursor to the end of its line, when nothing else stands there.
+pub fn closers_at(text: &Snapshot, cursor: usize) -> usize {
+    let end = text.line_end(cursor);
+    if end <= cursor || end - cursor > SLACK {
+        return 0;
+    }
+    let rest = text.text(cursor, end);
+    if rest.chars().all(|c| is_closer(c) || c == ' ' || c == '\t') { end - cursor } else { 0 }
+}
+
+/// Keeps the old start while the anchor is inside its window and not too near its top; else puts the start so that
+/// the window has room to grow: 60 % of the budget before the anchor, at a line's start.
+fn window_start(text: &Snapshot, anchor: usize, budget: usize, old: Option<usize>) -> usize {
+    if let Some(old) = old
+        && old <= anchor
+        && anchor - old <= budget
+        && (old == 0 || anchor - old >= budget / 4)
+    {
+        return old;
+    }
+    if anchor <= budget {
+        return 0;
+    }
+    let wanted = anchor - budget * 3 / 5;
+    let line = text.line_start(wanted);
+    // A line longer than the window has no start inside it: cut it where it must be cut.
+    if anchor - line > budget { text.rope.char_to_byte(text.rope.byte_to_char(wanted)) } else { line }
+}
+
+/// The longest head of `text` within `limit` bytes that ends after a line; without a line end, at a character.
+fn cut_at_line(text: &str, limit: usize) -> usize {
+    if text.len() <= limit {
+        return text.len();
+    }
+    let head = &text[..text.floor_char_boundary(limit)];
+    head.rfind('\n').map_or(head.len(), |n| n + 1)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! The hole's rule, as a table: `|` is the cursor.
+use super::*;
+use crate::document::{Document, Edit};
+
+const BUDGET: Budget = Budget { prefix: 600, suffix: 200, short: 50, tail: 120 };
+
+/// A document and the byte offset of its cursor.
+fn at(marked: &str) -> (Snapshot, usize) {
+    let cursor = marked.find('|').expect("a cursor");
+    (Document::new("file:///t", "rust", 1, &marked.replacen('|', "", 1)).snapshot(), cursor)
+}
+
+fn hole(marked: &str) -> Hole {
+    let (text, cursor) = at(marked);
+    Hole::new(&text, cursor, &BUDGET, None)
+}
+
+fn then(hole: &Hole, marked: &str) -> Result<String, Reanchor> {
+    let (text, cursor) = at(marked);
+    hole.tail(&text, cursor)
+}
+
+#[test]
+fn splits_at_the_line_start() {
+    let h = hole("fn f() {\n    let x = 1|\n}\n");
+    assert_eq!((h.prefix(), h.suffix(true)), ("fn f() {\n", "\n}\n"));
+}
+
+#[test]
+fn typing_backspacing_and_breaking_lines_keep_the_hole() {
+    let h = hole("fn f() {\n    let|\n}\n");
+    for (now, tail) in [
+        ("fn f() {\n    let x|\n}\n", "    let x"),
+        ("fn f() {\n    l|\n}\n", "    l"),
+        ("fn f() {\n|\n}\n", ""),
+        ("fn f() {\n    let x;\n    y|\n}\n", "    let x;\n    y"),
+        ("fn f() {\n    g(a|)\n}\n", "    g(a"),
+        ("fn f() {\n    g(\"|\")\n}\n", "    g(\""),
+        ("fn f() {\n    if x {\n        |\n    }\n}\n", "    if x {\n        "),
+        ("fn f() {\n    let x|}\n", "    let x"),
+    ] {
+        assert_eq!(then(&h, now).as_deref(), Ok(tail), "{now:?}");
+    }
+}
+
+#[test]
+fn other_changes_split_anew_and_say_why() {
+    let h = hole("fn f() {\n    let|\n}\n");
+    for (now, why) in [
+        ("fn f|() {\n    let\n}\n", Reanchor::Before),
+        ("fn g() {\n    let|\n}\n", Reanchor::Prefix),
+        ("fn f() {\n    let|\n    y\n}\n", Reanchor::Suffix),
+        ("fn f() {\n    l|et\n}\n", Reanchor::Suffix),
+        ("fn f() {\n    let\n}|\n", Reanchor::Suffix),
+    ] {
+        assert_eq!(then(&h, now), Err(why), "{now:?}");
+    }
+    let long = format!("fn f() {{\n{}|\n}}\n", "x".repeat(200));
+    assert_eq!(then(&h, &long), Err(Reanchor::Tail));
+}
+
+#[test]
+fn typing_over_a_closer_keeps_the_hole() {
+    let h = hole("fn f() {\n    g(|)\n}\n");
+    assert_eq!(h.suffix(true), "\n}\n");
+    assert_eq!(then(&h, "fn f() {\n    g(a)|\n}\n").as_deref(), Ok("    g(a)"));
+}
+
+#[test]
+fn a_suffix_that_says_something_is_frozen_whole() {
+    let h = hole("fn f() {\n    g(| + 1)\n}\n");
+    assert_eq!(h.suffix(true), " + 1)\n}\n");
+    assert_eq!(then(&h, "fn f() {\n    g(a|)\n}\n"), Err(Reanchor::Suffix), "its ' + 1' is gone");
+}
+
+#[test]
+fn carriage_returns_never_reach_the_model() {
+    let (text, cursor) = at("a {\r\n    b|\r\n}\r\n");
+    let h = Hole::new(&text, cursor, &BUDGET, None);
+    assert_eq!((h.prefix(), h.suffix(true)), ("a {\n", "\n}\n"));
+    assert_eq!(h.tail(&text, cursor).as_deref(), Ok("    b"));
+}
+
+#[test]
+fn the_window_start_stays_while_the_cursor_moves_down() {
+    let lines: String = (0..400).map(|n| format!("let v{n} = {n};\n")).collect();
+    let text = Document::new("u", "rust", 1, &lines).snapshot();
+    let (mut starts, mut previous) = (vec![], None);
+    for line in 0..400 {
+        let cursor = text.rope.line_to_byte(line);
+        let hole = Hole::new(&text, cursor, &BUDGET, previous.as_ref());
+        assert!(hole.prefix().len() <= BUDGET.prefix && (hole.prefix().is_empty() || hole.prefix().ends_with('\n')));
+        starts.push(hole.start);
+        previous = Some(hole);
+    }
+    starts.dedup();
+    assert!(starts.len() < 40, "{} starts in 400 lines", starts.len());
+}
+
+#[test]
+fn edits_above_the_window_shift_it() {
+    let lines: String = (0..200).map(|n| format!("let v{n} = {n};\n")).collect();
+    let text = Document::new("u", "rust", 1, &lines).snapshot();
+    let cursor = text.rope.line_to_byte(150);
+    let mut hole = Hole::new(&text, cursor, &BUDGET, None);
+    assert!(hole.start > 10);
+    let changed = Document::new("u", "rust", 2, &format!("// new\n{lines}")).snapshot();
+    assert_eq!(hole.tail(&changed, cursor + 7), Err(Reanchor::Prefix));
+    hole.shift(Edit { start: 0, removed: 0, inserted: 7 });
+    assert_eq!(hole.tail(&changed, cursor + 7).as_deref(), Ok(""));
+}
+
+#[test]
+fn one_huge_line_is_cut_to_the_budget() {
+    let (text, cursor) = (Document::new("u", "json", 1, &"é".repeat(500_000)).snapshot(), 500_000);
+    let hole = Hole::new(&text, cursor, &BUDGET, None);
+    assert!(hole.prefix().len() <= BUDGET.prefix && hole.suffix(true).len() <= BUDGET.suffix);
+    assert_eq!(hole.tail(&text, cursor).as_deref(), Ok(""));
+}
+
+#[test]
+fn the_short_suffix_ends_at_a_line() {
+    let h = hole(&format!("a|\n{}", "    some more text\n".repeat(10)));
+    assert!(h.suffix(false).len() <= 50 && h.suffix(false).ends_with('\n') && h.has_more());
+    assert!(h.suffix(true).starts_with(h.suffix(false)));
+}

@@ -1,0 +1,466 @@
+//! Suggestions that live: one state machine per document, without IO.
+//!
+//! ```text
+//! ask("ret|")            -> Start the engine; it says "urn x"     -> Answer "urn x"
+//! ask("retu|")           -> Answer "rn x" at once, no engine      (the typed text agrees)
+//! ask("ret|")            -> Answer "urn x" at once                (backspace too)
+//! ask("rest|")           -> Abort, Start anew; the cache still holds "re"
+//! ```
+//! Events go in (`ask`, `text`, `done`, `edited`, `cancel`, `idle`), [`Action`]s come out; the caller performs them in
+//! order. Each ask gets exactly one `Answer`, `Supersede` or `Fail`, unless it was cancelled by its client.
+use crate::config::{Config, Layout, Lines};
+use crate::document::{Edit, Snapshot};
+use crate::engine::{EngineError, Finish, Priority, Request};
+use crate::prompt::{Budget, Hole, Reanchor};
+use manners::{Plan, fit};
+use std::collections::BTreeMap;
+
+pub mod manners;
+
+/// Settings that shape suggestions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub budget: Budget,
+    pub max_tokens: usize,
+    pub lines: Lines,
+    pub layout: Layout,
+    pub alternatives: usize,
+}
+
+impl Settings {
+    /// `tokens` is the smaller of the configured window and what the model can hold beside its answer.
+    pub fn new(config: &Config, bytes_per_token: f32, context: usize) -> Settings {
+        let completion = &config.completion;
+        let room = context.saturating_sub(completion.max_tokens + 32);
+        Settings {
+            // Text may have more tokens a byte than the measured mean: leave a fifth.
+            budget: Budget::new(config.context.tokens.min(room * 4 / 5), bytes_per_token),
+            max_tokens: completion.max_tokens,
+            lines: completion.lines,
+            layout: completion.layout,
+            alternatives: completion.alternatives,
+        }
+    }
+}
+
+/// A client's request for a suggestion.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Names the request to the caller.
+    pub id: u64,
+    pub text: Snapshot,
+    /// Byte offset of the cursor.
+    pub cursor: usize,
+    /// Asked for by the user, not by a pause: several answers.
+    pub explicit: bool,
+}
+
+/// One suggestion: insert `text` at the cursor, over `replaces` bytes that follow it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Suggestion {
+    pub text: String,
+    pub replaces: usize,
+}
+
+/// What the caller has to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    Start {
+        id: u64,
+        request: Request,
+    },
+    Abort {
+        id: u64,
+    },
+    Answer {
+        ask: u64,
+        items: Vec<Suggestion>,
+    },
+    Supersede {
+        ask: u64,
+    },
+    Fail {
+        ask: u64,
+        error: EngineError,
+    },
+    /// Call `idle(mark)` after a pause.
+    Pause {
+        mark: u64,
+    },
+}
+
+/// What happened, for `infill bench` and the status line.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Counts {
+    pub asks: u64,
+    /// Answered from a suggestion that was already there.
+    pub without_model: u64,
+    pub shown: u64,
+    pub reanchors: BTreeMap<Reanchor, u64>,
+}
+
+/// One generated alternative.
+#[derive(Debug, Default)]
+struct Draft {
+    id: u64,
+    raw: String,
+    finish: Option<Finish>,
+}
+
+/// The suggestion under way, or shown.
+#[derive(Debug)]
+struct Live {
+    /// The tail that the engine was given.
+    base: String,
+    plan: Plan,
+    /// The best one first; others only for an explicit ask.
+    drafts: Vec<Draft>,
+    ask: Option<Ask>,
+}
+
+impl Live {
+    fn done(&self) -> bool {
+        self.drafts.iter().all(|d| d.finish.is_some())
+    }
+
+    /// Base and offered text of one draft.
+    fn whole(&self, draft: &Draft) -> String {
+        match draft.finish {
+            Some(f) => self.base.clone() + &self.plan.finish(&draft.raw, f == Finish::Length),
+            None => self.base.clone() + &draft.raw,
+        }
+    }
+}
+
+/// The state machine of one document.
+#[derive(Debug)]
+pub struct Suggest {
+    settings: Settings,
+    hole: Option<Hole>,
+    /// The long suffix has been prefilled for this hole.
+    long: bool,
+    live: Option<Live>,
+    /// A prefill under way: its id, and the hole to adopt when it is done.
+    prefill: Option<(u64, Hole)>,
+    last: Option<(Snapshot, usize)>,
+    mark: u64,
+    counts: Counts,
+    actions: Vec<Action>,
+}
+
+/// Ids of engine requests are unique over all documents.
+static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+
+fn next_id() -> u64 {
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+impl Suggest {
+    pub fn new(settings: Settings) -> Suggest {
+        Suggest {
+            settings,
+            hole: None,
+            long: false,
+            live: None,
+            prefill: None,
+            last: None,
+            mark: 0,
+            counts: Counts::default(),
+            actions: Vec::new(),
+        }
+    }
+
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Takes new settings; when they differ, what is under way is for the old ones and ends.
+    pub fn configure(&mut self, settings: Settings) -> Vec<Action> {
+        if settings == self.settings {
+            return vec![];
+        }
+        self.settings = settings;
+        self.close()
+    }
+
+    /// A client asks. Supersedes the ask before it.
+    pub fn ask(&mut self, ask: Ask) -> Vec<Action> {
+        self.counts.asks += 1;
+        self.mark += 1;
+        self.supersede();
+        let tail = self.tail_at(&ask.text, ask.cursor);
+        self.last = Some((ask.text.clone(), ask.cursor));
+        let fresh_explicit = ask.explicit && self.live.as_ref().is_some_and(|l| l.drafts.len() < self.settings.alternatives);
+        if !fresh_explicit && let Some(items) = self.ready(&ask, &tail) {
+            self.counts.without_model += 1;
+            self.answer(ask.id, items);
+        } else if !fresh_explicit && self.agrees(&tail) {
+            self.live.iter_mut().for_each(|l| l.ask = Some(ask.clone()));
+        } else {
+            self.start(&ask.text, ask.cursor, tail, ask.explicit);
+            self.live.iter_mut().for_each(|l| l.ask = Some(ask.clone()));
+        }
+        self.flush()
+    }
+
+    /// The engine generated text for request `id`.
+    pub fn text(&mut self, id: u64, text: &str) -> Vec<Action> {
+        let Some(live) = &mut self.live else { return vec![] };
+        let Some(draft) = live.drafts.iter_mut().find(|d| d.id == id && d.finish.is_none()) else { return vec![] };
+        draft.raw.push_str(text);
+        let ended = live.plan.end(&draft.raw).is_some();
+        if ended {
+            self.actions.push(Action::Abort { id });
+            return self.done(id, Finish::Stop);
+        }
+        self.settle();
+        self.flush()
+    }
+
+    /// The engine has ended request `id`.
+    pub fn done(&mut self, id: u64, finish: Finish) -> Vec<Action> {
+        if self.prefill.as_ref().is_some_and(|(p, _)| *p == id) {
+            self.adopt(finish);
+            return self.flush();
+        }
+        let draft = self.live.as_mut().and_then(|l| l.drafts.iter_mut().find(|d| d.id == id));
+        if let Some(draft) = draft {
+            draft.finish.get_or_insert(finish);
+            self.settle();
+        }
+        self.flush()
+    }
+
+    /// The engine could not answer request `id`.
+    pub fn failed(&mut self, id: u64, error: EngineError) -> Vec<Action> {
+        if self.prefill.as_ref().is_some_and(|(p, _)| *p == id) {
+            self.prefill = None;
+        }
+        if let Some(live) = self.live.take_if(|l| l.drafts.iter().any(|d| d.id == id))
+            && let Some(ask) = live.ask
+        {
+            self.actions.push(Action::Fail { ask: ask.id, error });
+        }
+        self.flush()
+    }
+
+    /// The document has changed. An ask for the text before is not answered any more; the engine's work goes on, and
+    /// when the change was to accept the suggestion, the next one is begun.
+    pub fn edited(&mut self, text: &Snapshot, edits: &[Edit]) -> Vec<Action> {
+        self.mark += 1;
+        self.supersede();
+        if let Some(hole) = &mut self.hole {
+            edits.iter().for_each(|e| hole.shift(*e));
+        }
+        if let [edit] = edits {
+            let cursor = edit.start + edit.inserted;
+            let tail = self.hole.as_ref().and_then(|h| h.tail(text, cursor).ok());
+            if let Some(tail) = tail.filter(|t| self.accepted(t)) {
+                self.start(text, cursor, tail, false);
+            }
+            self.last = Some((text.clone(), cursor));
+        }
+        self.flush()
+    }
+
+    /// The client withdrew an ask. The engine goes on: the next key most often agrees.
+    pub fn cancel(&mut self, ask: u64) -> Vec<Action> {
+        if let Some(live) = &mut self.live {
+            live.ask.take_if(|a| a.id == ask);
+        }
+        self.flush()
+    }
+
+    /// A pause since `Pause { mark }`: prefill what the next keys will want.
+    pub fn idle(&mut self, mark: u64) -> Vec<Action> {
+        if mark == self.mark && self.prefill.is_none() && self.live.as_ref().is_none_or(Live::done) {
+            self.prefill_ahead();
+        }
+        self.flush()
+    }
+
+    /// The document is closed, or its settings have changed: everything ends.
+    pub fn close(&mut self) -> Vec<Action> {
+        self.abort();
+        self.stop_prefill();
+        self.hole = None;
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    fn supersede(&mut self) {
+        if let Some(ask) = self.live.as_mut().and_then(|l| l.ask.take()) {
+            self.actions.push(Action::Supersede { ask: ask.id });
+        }
+    }
+
+    /// The tail at the cursor, splitting anew when the hole does not hold.
+    fn tail_at(&mut self, text: &Snapshot, cursor: usize) -> String {
+        let why = match self.hole.as_ref().map(|h| h.tail(text, cursor)) {
+            Some(Ok(tail)) => return tail,
+            Some(Err(why)) => why,
+            None => Reanchor::First,
+        };
+        *self.counts.reanchors.entry(why).or_default() += 1;
+        self.abort();
+        self.stop_prefill();
+        let hole = Hole::new(text, cursor, &self.settings.budget, self.hole.as_ref());
+        let tail = hole.tail(text, cursor).unwrap_or_default();
+        self.long = !hole.has_more();
+        self.hole = Some(hole);
+        tail
+    }
+
+    /// The shown suggestions that the typed text agrees with, if there is one.
+    fn ready(&self, ask: &Ask, tail: &str) -> Option<Vec<Suggestion>> {
+        let live = self.live.as_ref().filter(|l| l.done() && tail.starts_with(&l.base))?;
+        let first = live.whole(live.drafts.first()?);
+        // What was offered has been typed to its end: that is for the engine again.
+        (first.len() > tail.len() && first.starts_with(tail)).then(|| self.items(live, ask, tail))
+    }
+
+    fn items(&self, live: &Live, ask: &Ask, tail: &str) -> Vec<Suggestion> {
+        let line = ask.text.line_start(ask.cursor);
+        let before = ask.text.text(line, ask.cursor);
+        let rest = ask.text.text(ask.cursor, ask.text.line_end(ask.cursor));
+        let mut items: Vec<Suggestion> = Vec::new();
+        for draft in &live.drafts {
+            let whole = live.whole(draft);
+            let offered = whole.strip_prefix(tail).and_then(|t| fit(t, &before, &rest));
+            if let Some((text, replaces)) = offered
+                && items.iter().all(|i| i.text != text)
+            {
+                items.push(Suggestion { text, replaces });
+            }
+        }
+        items
+    }
+
+    /// Whether a running decode may still turn out to be what is typed.
+    fn agrees(&self, tail: &str) -> bool {
+        self.live.as_ref().is_some_and(|live| {
+            let whole = live.drafts.first().map(|d| live.base.clone() + &d.raw).unwrap_or_default();
+            !live.done() && tail.starts_with(&live.base) && (whole.starts_with(tail) || tail.starts_with(&whole))
+        })
+    }
+
+    /// Answers the waiting ask when there is enough; starts anew when what was generated is not what was typed.
+    fn settle(&mut self) {
+        let Some(ask) = self.live.as_ref().and_then(|l| l.ask.clone()) else { return };
+        let Some(tail) = self.hole.as_ref().and_then(|h| h.tail(&ask.text, ask.cursor).ok()) else { return };
+        let live = self.live.as_mut();
+        let (done, same) = live.map_or((true, true), |l| (l.done(), l.base == tail));
+        let agrees = self.agrees(&tail);
+        if done && (same || self.ready(&ask, &tail).is_some()) {
+            let items = self.live.as_ref().map(|l| self.items(l, &ask, &tail)).unwrap_or_default();
+            self.live.iter_mut().for_each(|l| l.ask = None);
+            self.answer(ask.id, items);
+        } else if done || !agrees {
+            self.start(&ask.text, ask.cursor, tail, ask.explicit);
+            self.live.iter_mut().for_each(|l| l.ask = Some(ask.clone()));
+        }
+    }
+
+    fn answer(&mut self, ask: u64, items: Vec<Suggestion>) {
+        self.counts.shown += u64::from(!items.is_empty());
+        self.actions.push(Action::Answer { ask, items });
+        self.actions.push(Action::Pause { mark: self.mark });
+    }
+
+    /// Whether the whole suggestion now stands in the text.
+    fn accepted(&self, tail: &str) -> bool {
+        self.live.as_ref().is_some_and(|l| l.done() && tail.len() > l.base.len() && l.drafts.iter().any(|d| l.whole(d) == tail))
+    }
+
+    fn start(&mut self, text: &Snapshot, cursor: usize, tail: String, explicit: bool) {
+        self.abort();
+        self.stop_prefill();
+        let plan = Plan::new(text, cursor, self.settings.lines);
+        let count = if explicit { self.settings.alternatives.max(1) } else { 1 };
+        let mut drafts = Vec::new();
+        for rank in 0..count {
+            let Some(request) = self.request(text, cursor, &tail, &plan, rank) else { return };
+            let id = next_id();
+            drafts.push(Draft { id, ..Draft::default() });
+            self.actions.push(Action::Start { id, request });
+        }
+        self.live = Some(Live { base: tail, plan, drafts, ask: None });
+    }
+
+    fn request(&self, text: &Snapshot, cursor: usize, tail: &str, plan: &Plan, rank: usize) -> Option<Request> {
+        let hole = self.hole.as_ref()?;
+        let max_tokens = if plan.block { self.settings.max_tokens } else { self.settings.max_tokens.min(48) };
+        let (prefix, suffix, tail) = self.split(hole, text, cursor, tail, self.long);
+        Some(Request { prefix, suffix, tail, max_tokens, stop: plan.stop(), rank, draft: true, ..Request::default() })
+    }
+
+    /// Prefix, suffix and tail as the configured layout wants them.
+    fn split(&self, hole: &Hole, text: &Snapshot, cursor: usize, tail: &str, long: bool) -> (String, String, String) {
+        match self.settings.layout {
+            Layout::Frozen => (hole.prefix().into(), hole.suffix(long).into(), tail.into()),
+            Layout::Psm => {
+                let suffix = text.text(cursor, cursor + self.settings.budget.suffix);
+                (hole.prefix().to_string() + tail, suffix, String::new())
+            }
+        }
+    }
+
+    /// The long suffix of this hole; or, once the tail has grown and holds a line end, the hole at the cursor's line,
+    /// so that the next split is already paid for when it comes.
+    fn prefill_ahead(&mut self) {
+        let (Some(hole), Some((text, cursor))) = (self.hole.clone(), self.last.clone()) else { return };
+        let Ok(tail) = hole.tail(&text, cursor) else { return };
+        let ahead = tail.contains('\n') && tail.len() > self.settings.budget.tail / 2;
+        let next = if ahead { Hole::new(&text, cursor, &self.settings.budget, Some(&hole)) } else { hole };
+        if self.long && !ahead {
+            return;
+        }
+        let Ok(tail) = next.tail(&text, cursor) else { return };
+        let (prefix, suffix, tail) = self.split(&next, &text, cursor, &tail, true);
+        let id = next_id();
+        let request = Request { prefix, suffix, tail, priority: Priority::Background, ..Request::default() };
+        self.prefill = Some((id, next));
+        self.actions.push(Action::Start { id, request });
+    }
+
+    /// The prefill is done: its hole is the cheaper one from now on. The shown suggestion stays.
+    fn adopt(&mut self, finish: Finish) {
+        let Some((_, next)) = self.prefill.take().filter(|_| finish != Finish::Cancelled) else { return };
+        if let (Some(old), Some((text, _))) = (&self.hole, &self.last)
+            && next.anchor() > old.anchor()
+        {
+            // The tail now begins later: so does the text that the suggestion continues.
+            let moved = text.text(old.anchor(), next.anchor()).len();
+            match self.live.as_mut().map(|l| (l.base.get(moved..).map(str::to_string), l)) {
+                Some((Some(base), live)) => live.base = base,
+                Some((None, _)) => self.abort(),
+                None => {}
+            }
+        }
+        self.hole = Some(next);
+        self.long = true;
+    }
+
+    fn stop_prefill(&mut self) {
+        if let Some((id, _)) = self.prefill.take() {
+            self.actions.push(Action::Abort { id });
+        }
+    }
+
+    /// Ends what is under way; its work stays in the cache.
+    fn abort(&mut self) {
+        let Some(live) = self.live.take() else { return };
+        for draft in live.drafts.iter().filter(|d| d.finish.is_none()) {
+            self.actions.push(Action::Abort { id: draft.id });
+        }
+        if let Some(ask) = live.ask {
+            self.actions.push(Action::Supersede { ask: ask.id });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
