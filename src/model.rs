@@ -9,6 +9,15 @@
 //! ```
 use crate::cache::BlockId;
 
+pub mod config;
+pub mod error;
+pub mod gguf;
+pub mod matrix;
+pub mod pool;
+mod source;
+pub mod store;
+pub mod weights;
+
 /// Positions per latent block.
 pub const BLOCK: usize = 16;
 
