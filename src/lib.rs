@@ -1,4 +1,41 @@
-//! `infill`: code completion by a local DeepSeek-V2 model, as a language server.
+//! `infill`: code completion by a local DeepSeek-V2 model, as a language server. The code map.
+//!
+//! ```text
+//! editor ──stdio── lsp ── suggest ── prompt ── document        the left half: text in, text out
+//!                          │ engine::Request { prefix, suffix, tail } ▲ engine::Event::Text
+//!                          ▼                                          │
+//!                        engine ── worker ── cache, tokens, model      the right half: tokens, tensors
+//! ```
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | [`config`] | one `Config`: defaults < file < environment < the editor's settings |
+//! | [`lsp`] | the only place that names tower-lsp: wire order, position encodings, requests |
+//! | [`document`] | rope, version, line ends; edits; an O(1) `Snapshot` |
+//! | [`prompt`] | `Hole`: frozen prefix and suffix, typed tail, when to split anew; budgets |
+//! | [`suggest`] | a state machine without IO, per document: type-through, supersede, stop, trim |
+//! | [`engine`] | the seam; `local` runs a model in this process |
+//! | [`worker`] | the one thread that owns the model: schedule, cancel, prefill, heal, decode, draft |
+//! | [`cache`] | radix tree from tokens to latent blocks: lookup, lease, insert, evict; no tensor types |
+//! | [`tokens`] | tokenizer, fill-in-the-middle template, byte trie for healing, streaming decode |
+//! | [`model`] | DeepSeek-V2: configuration, weights, latent pool, forward |
+//! | [`verify`], [`complete`], [`demo`], [`bench`] | the commands |
+//!
+//! # Invariants
+//!
+//! - Edits are applied in wire order, and an ask's snapshot is taken at its place in that order.
+//! - No lock is held across an await. No document waits for a model.
+//! - Exactly one answer per request: a result, an empty list, or an error. A stale version is never answered with text.
+//! - One thread owns the model. A cancel is seen between forward passes.
+//! - Blocks in the cache's tree are immutable and leased; the last, partial block belongs to one sequence and is copied
+//!   when it branches. Tokens are compared, never only hashed.
+//! - Warm equals cold: on the CPU the arithmetic of a row does not depend on the batch, so greedy decoding gives the same
+//!   tokens with the cache warm, cold or rolled back, with and without drafting.
+//! - Special tokens come by id, never from the text of a file.
+//! - stdout is the protocol; prompts are logged at trace only; nothing leaves the machine.
+//!
+//! What is absent: `lsp`, `suggest`, `prompt` and `document` name no candle, no tokens, no cache; `worker`, `cache`,
+//! `tokens` and `model` name no LSP and no ropes; `suggest`, `prompt` and `cache` do no IO.
 pub mod cache;
 pub mod complete;
 pub mod config;

@@ -20,6 +20,7 @@ mod edge;
 mod items;
 mod order;
 mod session;
+mod wire;
 
 /// Requests served at once. tower-lsp's default of 4 lets four waiting completions block the next edit.
 const CONCURRENCY: usize = 64;

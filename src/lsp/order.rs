@@ -6,7 +6,8 @@
 //! `Service::call` is entered once per message, in the order of the wire. Edits are applied and asks are entered right
 //! here, synchronously; an ask travels on as `infill/ticket`, and tower-lsp's handler only waits for the outcome (so
 //! that cancelling, shutdown and ids stay tower-lsp's).
-use super::session::{Kind, Session};
+use super::session::Session;
+use super::wire::Kind;
 use serde_json::{Value, json};
 use std::future::Future;
 use std::pin::Pin;

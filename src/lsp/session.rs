@@ -5,11 +5,11 @@
 //! outcome(ticket)             the only thing that waits
 //! ```
 use super::items;
+use super::wire::{Asked, Changed, Kind, MAX_BYTES, Opened, Versioned, negotiate, nothing, refusal, too_large};
 use crate::config::{self, Config, Items, Layer};
-use crate::document::{Change, Document, Encoding, Position, Range, Snapshot};
+use crate::document::{Document, Encoding, Snapshot};
 use crate::engine::{Answer, Event};
 use crate::suggest::{Action, Ask, Settings, Suggest, Suggestion};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -19,16 +19,8 @@ use tower_lsp::Client;
 use tower_lsp::jsonrpc::{Error, ErrorCode, Request, Response, Result};
 use tower_lsp::lsp_types::MessageType;
 
-/// Larger texts are not tracked: a completion in them would cost more than it is worth.
-const MAX_BYTES: usize = 10 << 20;
 /// A pause in typing after which the engine may prefill.
 const PAUSE: Duration = Duration::from_millis(250);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Inline,
-    Items,
-}
 
 /// An ask that waits, with what its answer is built from.
 pub struct Pending {
@@ -76,52 +68,6 @@ pub struct Session {
     options: super::Options,
     client: OnceLock<Client>,
     begun: Instant,
-}
-
-#[derive(Deserialize)]
-struct Opened {
-    uri: String,
-    #[serde(rename = "languageId", default)]
-    language: String,
-    #[serde(default)]
-    version: i32,
-    text: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Changed {
-    text_document: Versioned,
-    content_changes: Vec<Change>,
-}
-
-#[derive(Deserialize)]
-struct Versioned {
-    uri: String,
-    #[serde(default)]
-    version: Option<i32>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Asked {
-    text_document: Versioned,
-    position: Position,
-    #[serde(default)]
-    context: AskedContext,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct AskedContext {
-    trigger_kind: u32,
-    selected_completion_info: Option<SelectedInfo>,
-}
-
-#[derive(Deserialize)]
-struct SelectedInfo {
-    range: Range,
-    text: String,
 }
 
 impl Session {
@@ -514,36 +460,6 @@ impl Session {
                 tracing::warn!("--record: {error}");
             }
         }
-    }
-}
-
-/// UTF-8 first, then 16, 32; a client that says nothing means UTF-16.
-fn negotiate(offered: &Value) -> Encoding {
-    let offers = |name: &str| offered.as_array().is_some_and(|all| all.iter().any(|o| o == name));
-    if offers("utf-8") {
-        Encoding::Utf8
-    } else if !offers("utf-16") && offers("utf-32") {
-        Encoding::Utf32
-    } else {
-        Encoding::Utf16
-    }
-}
-
-fn refusal(uri: &str, text: &str) -> Option<String> {
-    if text.len() > MAX_BYTES {
-        return Some(too_large(uri, text.len()));
-    }
-    text.contains('\0').then(|| format!("{uri} is binary (it holds a zero byte): no completions in it"))
-}
-
-fn too_large(uri: &str, bytes: usize) -> String {
-    format!("{uri} has {} MB, more than {} MB: no completions in it", bytes >> 20, MAX_BYTES >> 20)
-}
-
-fn nothing(kind: Kind) -> Value {
-    match kind {
-        Kind::Inline => json!({ "items": [] }),
-        Kind::Items => json!({ "isIncomplete": false, "items": [] }),
     }
 }
 

@@ -175,7 +175,8 @@ pub fn tiny_tokens() -> Arc<crate::tokens::Tokens> {
     words.extend(merges.iter().map(|pair| pair.concat()));
     let names = ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"];
     let added: Vec<_> = (words.len()..).zip(names).map(|(id, name)| serde_json::json!({"id": id, "content": name})).collect();
-    let split = |pattern: String| serde_json::json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
+    let split =
+        |pattern: String| serde_json::json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
     let json = serde_json::json!({
         "added_tokens": added,
         "normalizer": null,

@@ -75,7 +75,8 @@ fn ask(worker: &Worker, request: Request) -> Answered {
 }
 
 fn piece() -> impl Strategy<Value = String> {
-    prop::collection::vec(prop::sample::select(vec!["let ", "ab", " ", "\n", "é", "x1", "+", "    "]), 0..24).prop_map(|parts| parts.concat())
+    prop::collection::vec(prop::sample::select(vec!["let ", "ab", " ", "\n", "é", "x1", "+", "    "]), 0..24)
+        .prop_map(|parts| parts.concat())
 }
 
 /// Requests as an editor makes them: now and then another prefix or suffix, mostly another tail.
