@@ -3,4 +3,5 @@ pub mod cache;
 pub mod engine;
 pub mod model;
 pub mod tokens;
+pub mod verify;
 pub mod worker;
