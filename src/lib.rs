@@ -36,6 +36,7 @@
 //!
 //! What is absent: `lsp`, `suggest`, `prompt` and `document` name no candle, no tokens, no cache; `worker`, `cache`,
 //! `tokens` and `model` name no LSP and no ropes; `suggest`, `prompt` and `cache` do no IO.
+pub mod bench;
 pub mod cache;
 pub mod complete;
 pub mod config;
@@ -47,5 +48,6 @@ pub mod model;
 pub mod prompt;
 pub mod suggest;
 pub mod tokens;
+pub mod verify;
 pub mod verify;
 pub mod worker;

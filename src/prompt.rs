@@ -117,6 +117,11 @@ impl Hole {
         self.short < self.suffix.len()
     }
 
+    /// Byte offset of the window's start in the document.
+    pub fn start(&self) -> usize {
+        self.start
+    }
+
     /// Byte offset of the anchor in the document.
     pub fn anchor(&self) -> usize {
         self.anchor
