@@ -8,4 +8,5 @@ pub mod model;
 pub mod prompt;
 pub mod suggest;
 pub mod tokens;
+pub mod verify;
 pub mod worker;

@@ -10,6 +10,7 @@
 use crate::cache::BlockId;
 
 pub mod config;
+pub mod cpu;
 pub mod error;
 pub mod gguf;
 pub mod matrix;
