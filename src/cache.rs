@@ -79,7 +79,9 @@ pub struct Cache {
     capacity: usize,
     nodes: Vec<Option<Node>>,
     vacant: Vec<usize>,
+    /// Blocks that came back, and the number of the first that was never used: a large budget costs nothing until then.
     free: Vec<BlockId>,
+    fresh: u32,
     /// Blocks handed out by `alloc` and not yet given back.
     lent: HashSet<BlockId>,
     /// Unleased leaves, least recently used first.
@@ -102,11 +104,11 @@ impl Cache {
         };
         Cache {
             block_size: block_size.max(1),
-            capacity: capacity_blocks,
+            capacity: capacity_blocks.min(u32::MAX as usize - 1),
             nodes: vec![Some(root)],
             vacant: Vec::new(),
-            // The lowest numbers first: a short sequence stays in a small part of the pool.
-            free: (0..capacity_blocks as u32).rev().map(BlockId).collect(),
+            free: Vec::new(),
+            fresh: 0,
             lent: HashSet::new(),
             evictable: BTreeSet::new(),
             evicted: Evicted::default(),
@@ -125,7 +127,7 @@ impl Cache {
 
     /// Blocks that the tree holds.
     pub fn cached_blocks(&self) -> usize {
-        self.capacity - self.free.len() - self.lent.len()
+        self.fresh as usize - self.free.len() - self.lent.len()
     }
 
     /// The longest cached beginning of `tokens`, leased until [`Cache::release`].
@@ -153,13 +155,19 @@ impl Cache {
 
     /// A block for the caller alone. Evicts the least recently used leaf when none is free.
     pub fn alloc(&mut self) -> Result<BlockId, Full> {
-        if self.free.is_empty() {
+        if self.free.is_empty() && self.fresh as usize == self.capacity {
             self.evict();
         }
         let full = Full { capacity: self.capacity, tokens: self.capacity * self.block_size };
-        let block = self.free.pop().ok_or(full)?;
+        let block = self.free.pop().or_else(|| self.first_use()).ok_or(full)?;
         self.lent.insert(block);
         Ok(block)
+    }
+
+    fn first_use(&mut self) -> Option<BlockId> {
+        let unused = (self.fresh as usize) < self.capacity;
+        self.fresh += u32::from(unused);
+        unused.then(|| BlockId(self.fresh - 1))
     }
 
     /// Gives back a block from `alloc`, with nothing in it worth keeping.

@@ -7,6 +7,7 @@
 //! # Ok::<(), infill::tokens::TokenError>(())
 //! ```
 //! File text never becomes a special token: the tokenizer inside has none. Ours are added by id, read by name.
+use crate::model::gguf::Vocabulary;
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -132,6 +133,11 @@ impl Tokens {
     /// From the text of a `tokenizer.json`.
     pub fn from_json(json: &[u8]) -> Result<Tokens, TokenError> {
         load::from_json(json)
+    }
+
+    /// From the vocabulary inside a GGUF file.
+    pub fn from_vocabulary(vocabulary: &Vocabulary) -> Result<Tokens, TokenError> {
+        load::from_vocabulary(vocabulary)
     }
 
     fn new(bpe: BPE, special: Special, bytes: Vec<Box<[u8]>>) -> Tokens {

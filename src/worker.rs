@@ -12,14 +12,14 @@
 //! answer cancels its request. Whatever was computed stays in the cache. A panic in the backend fails its request and
 //! empties the cache; the third in a row ends the model, and every request after it is told so.
 use crate::cache::Cache;
-use crate::engine::{Answer, EngineError, Event, Info, Priority, Request};
+use crate::engine::{Answer, EngineError, Event, Info, Priority, Request, Totals};
 use crate::model::{BLOCK, Backend};
 use crate::tokens::Tokens;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{mpsc as async_mpsc, watch};
@@ -72,6 +72,7 @@ pub enum State {
 pub struct Worker {
     queue: Sender<Job>,
     state: watch::Receiver<State>,
+    totals: Arc<Mutex<Totals>>,
     closing: Arc<AtomicBool>,
 }
 
@@ -95,13 +96,15 @@ impl Worker {
         let (queue, jobs) = channel();
         let (set_state, state) = watch::channel(State::Loading);
         let closing = Arc::new(AtomicBool::new(false));
-        let (set, close) = (set_state.clone(), closing.clone());
+        let totals = Arc::default();
+        let shared = Shared { state: set_state.clone(), totals: Arc::clone(&totals) };
+        let close = closing.clone();
         let thread = std::thread::Builder::new().name("infill-model".to_owned());
-        if let Err(error) = thread.spawn(move || main(load, jobs, &set, close)) {
+        if let Err(error) = thread.spawn(move || main(load, jobs, shared, close)) {
             let hint = format!("the system refused it ({error}); close other programs and try again");
             set_state.send_replace(State::Failed(EngineError { title: "No thread for the model".to_owned(), hint }));
         }
-        Worker { queue, state, closing }
+        Worker { queue, state, totals, closing }
     }
 
     /// Starts a request; never blocks.
@@ -120,6 +123,11 @@ impl Worker {
 
     pub fn state(&self) -> State {
         self.state.borrow().clone()
+    }
+
+    /// What has been done so far, over all requests.
+    pub fn totals(&self) -> Totals {
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until the model is loaded, or has failed to.
@@ -148,6 +156,12 @@ impl Job {
     }
 }
 
+/// What the thread tells its owner.
+struct Shared {
+    state: watch::Sender<State>,
+    totals: Arc<Mutex<Totals>>,
+}
+
 /// What the thread owns.
 struct Machine {
     backend: Box<dyn Backend>,
@@ -155,9 +169,13 @@ struct Machine {
     cache: Cache,
     options: Options,
     queue: Queue,
+    totals: Arc<Mutex<Totals>>,
     /// Tokens per second of the last prefill.
     pace: f32,
 }
+
+/// The first chunk goes by this.
+const FIRST_PACE: f32 = 320.0;
 
 /// How a job came out of `Machine::run`.
 enum Outcome {
@@ -166,7 +184,8 @@ enum Outcome {
     Postponed,
 }
 
-fn main(load: impl FnOnce() -> Result<Loaded, EngineError>, jobs: Receiver<Job>, state: &watch::Sender<State>, closing: Arc<AtomicBool>) {
+fn main(load: impl FnOnce() -> Result<Loaded, EngineError>, jobs: Receiver<Job>, shared: Shared, closing: Arc<AtomicBool>) {
+    let Shared { state, totals } = shared;
     let mut queue = Queue { jobs, interactive: VecDeque::new(), background: VecDeque::new(), closing };
     let loaded = catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|_| Err(broken()));
     let end = match loaded {
@@ -174,7 +193,7 @@ fn main(load: impl FnOnce() -> Result<Loaded, EngineError>, jobs: Receiver<Job>,
             state.send_replace(State::Ready(info(&loaded)));
             let Loaded { backend, tokens, options } = loaded;
             let cache = Cache::new(BLOCK, options.cache_blocks);
-            let mut machine = Machine { backend, tokens, cache, options, queue, pace: 320.0 };
+            let mut machine = Machine { backend, tokens, cache, options, queue, totals, pace: FIRST_PACE };
             let end = machine.serve();
             queue = machine.queue;
             end

@@ -40,7 +40,8 @@ impl Cache {
         for block in self.free.iter().chain(&self.lent).copied().chain(in_tree) {
             *places.entry(block.0).or_default() += 1;
         }
-        for block in 0..self.capacity as u32 {
+        ensure(self.fresh as usize <= self.capacity, || format!("{} blocks of {}", self.fresh, self.capacity))?;
+        for block in 0..self.fresh {
             let count = places.remove(&block).unwrap_or(0);
             ensure(count == 1, || format!("block {block} is in {count} places"))?;
         }

@@ -5,6 +5,7 @@
 //! assert!(error.to_string().contains("tokenizer.json"));
 //! ```
 use super::{Names, Special, Tokens, decode, split};
+use crate::model::gguf::Vocabulary;
 use serde_json::Value;
 use std::path::Path;
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
@@ -108,6 +109,26 @@ fn expected_splits() -> [String; 7] {
     ]
 }
 
+/// From the vocabulary inside a GGUF file.
+pub fn from_vocabulary(from: &Vocabulary) -> Result<Tokens, TokenError> {
+    if !matches!(from.pre.as_str(), "deepseek-llm" | "deepseek-coder") {
+        return Err(TokenError::Split(format!("`{}`", from.pre)));
+    }
+    // 3: control, 4: user defined. The FIM tokens are one or the other, by converter; their names tell them apart.
+    let is_added = |id: usize| matches!(from.token_types.get(id), Some(3 | 4));
+    let named = || (0u32..).zip(&from.tokens).map(|(id, text)| (text.clone(), id));
+    let pair = |text: &String| text.split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned()));
+    build(Parts {
+        vocabulary: named().filter(|&(_, id)| !is_added(id as usize)).collect(),
+        merges: from.merges.iter().map(pair).collect::<Option<_>>().ok_or_else(|| TokenError::Format("a merge is no pair".to_owned()))?,
+        added: named().filter(|(text, id)| is_added(*id as usize) || SPECIAL.contains(&text.as_str())).collect(),
+    })
+}
+
+/// In the order of `Special`.
+const SPECIAL: [&str; 5] =
+    ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"];
+
 fn build(parts: Parts) -> Result<Tokens, TokenError> {
     let special = special(|name| parts.added.get(name).or_else(|| parts.vocabulary.get(name)).copied())?;
     let bytes = bytes_by_id(&parts)?;
@@ -118,13 +139,8 @@ fn build(parts: Parts) -> Result<Tokens, TokenError> {
 
 fn special(id: impl Fn(&str) -> Option<u32>) -> Result<Special, TokenError> {
     let find = |name: &'static str| id(name).ok_or(TokenError::Special(name));
-    Ok(Special {
-        bos: find("<｜begin▁of▁sentence｜>")?,
-        eos: find("<｜end▁of▁sentence｜>")?,
-        fim_begin: find("<｜fim▁begin｜>")?,
-        fim_hole: find("<｜fim▁hole｜>")?,
-        fim_end: find("<｜fim▁end｜>")?,
-    })
+    let [bos, eos, fim_begin, fim_hole, fim_end] = SPECIAL;
+    Ok(Special { bos: find(bos)?, eos: find(eos)?, fim_begin: find(fim_begin)?, fim_hole: find(fim_hole)?, fim_end: find(fim_end)? })
 }
 
 fn bytes_by_id(parts: &Parts) -> Result<Vec<Box<[u8]>>, TokenError> {

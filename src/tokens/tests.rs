@@ -94,6 +94,22 @@ fn a_tokenizer_without_fim_tokens_is_refused_with_the_remedy() {
 }
 
 #[test]
+fn the_vocabulary_of_a_gguf_file_gives_the_same_tokens() {
+    let path = repository("fixtures/nano/nano.gguf");
+    let (Some((expected, _)), true) = (nano(), path.exists()) else {
+        return println!("not run here: fixtures/nano/nano.gguf is absent");
+    };
+    let mut vocabulary = Vocabulary::read(&path).unwrap();
+    let tokens = Tokens::from_vocabulary(&vocabulary).unwrap();
+    assert_eq!((tokens.special(), &tokens.bytes), (expected.special(), &expected.bytes));
+    let text = CORPUS.concat() + "<｜fim▁hole｜>";
+    assert_eq!(tokens.encode(&text), expected.encode(&text));
+    vocabulary.pre = "llama-bpe".to_owned();
+    let error = Tokens::from_vocabulary(&vocabulary).err().unwrap().to_string();
+    assert!(error.contains("llama-bpe") && error.contains("deepseek-llm"), "{error}");
+}
+
+#[test]
 fn the_template_names_its_boundaries() {
     let Some((tokens, _)) = nano().or(large()) else { return };
     let ids = tokens.special();

@@ -8,7 +8,7 @@ use super::draft::Drafter;
 use super::pick::{self, Choice};
 use super::sequence::{Sequence, pool_is_full};
 use super::{Job, Machine, Outcome};
-use crate::engine::{EngineError, Event, Finish, Miss, Priority, Usage};
+use crate::engine::{EngineError, Event, Finish, Miss, Priority, Totals, Usage};
 use crate::tokens::Prompt;
 
 /// Why a request ends without its text.
@@ -38,6 +38,9 @@ impl Machine {
         let result = self.complete(&prompt, &mut sequence, &mut decoding);
         let usage = decoding.usage;
         self.end(sequence);
+        if !matches!(result, Err(Fault::Postponed)) {
+            self.add(|totals| sum_up(totals, &usage));
+        }
         match result {
             Ok(finish) => {
                 let usage = Usage { total: job.submitted.elapsed(), ..usage };
@@ -266,6 +269,13 @@ impl<'a> Decoding<'a> {
             self.job.send(Event::Text { text, logprob });
         }
     }
+}
+
+fn sum_up(totals: &mut Totals, usage: &Usage) {
+    totals.requests += 1;
+    totals.prompt_tokens += usage.prompt_tokens as u64;
+    totals.reused += usage.reused as u64;
+    totals.generated += usage.generated as u64;
 }
 
 /// The account of what was not in the cache.

@@ -9,8 +9,9 @@
 use super::Machine;
 use super::run::Fault;
 use crate::cache::{BlockId, Lease};
-use crate::engine::EngineError;
+use crate::engine::{EngineError, Totals};
 use crate::model::BLOCK;
+use std::sync::PoisonError;
 use std::time::Instant;
 
 /// See the module.
@@ -55,10 +56,16 @@ impl Machine {
             return Err(failed(anyhow::anyhow!("{} logits came back for {rows} rows", logits.len())));
         }
         sequence.tokens.extend_from_slice(new);
+        self.add(|totals| totals.computed += new.len() as u64);
         if rows <= 1 && new.len() >= 8 {
             self.pace = new.len() as f32 / begun.elapsed().as_secs_f32().max(1e-6);
         }
         Ok(logits)
+    }
+
+    /// Adds to the sums over the worker's life.
+    pub fn add(&self, change: impl FnOnce(&mut Totals)) {
+        change(&mut self.totals.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Gives the sequence to the cache.

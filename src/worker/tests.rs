@@ -347,6 +347,10 @@ fn requests_wait_for_the_model_to_load_and_hear_when_it_cannot() {
     assert_eq!((worker.state(), early.try_recv().ok()), (State::Loading, None));
     go.send(()).unwrap();
     assert_eq!(collect(early).usage().generated, 8);
+    let totals = worker.totals();
+    assert_eq!((totals.requests, totals.generated, totals.prompt_tokens), (1, 8, 7));
+    // The last token of an answer is not run: nothing follows it.
+    assert_eq!(totals.computed, 7 + 7);
     assert!(matches!(worker.state(), State::Ready(info) if info.context == 1024 && info.bytes_per_token > 1.0));
 
     let error = EngineError { title: "No model at x".into(), hint: "run `infill pull`".into() };

@@ -1,0 +1,176 @@
+//! The engine in this process: a model file, a worker thread, the prefix cache.
+//!
+//! ```no_run
+//! use infill::engine::{Engine, Request, local::{Local, LocalOptions}};
+//! # async fn f() -> Result<(), infill::engine::EngineError> {
+//! let engine = Local::open("nano", LocalOptions::default())?; // returns at once; the model loads on its own thread
+//! let mut answer = engine.submit(Request { prefix: "fn f() {\n".into(), max_tokens: 16, ..Request::default() });
+//! while let Some(event) = answer.recv().await { println!("{event:?}") }
+//! println!("{:?}", engine.loaded().await?);
+//! # Ok(()) }
+//! ```
+use super::{Answer, Engine, EngineError, Info, Request, Totals};
+use crate::model::Backend;
+use crate::model::cpu::Cpu;
+use crate::model::gguf::Vocabulary;
+use crate::tokens::Tokens;
+use crate::worker::{Loaded, Options, State, Worker};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How to run a local model.
+#[derive(Clone, Debug)]
+pub struct LocalOptions {
+    /// `auto`, `cpu` or `cuda:N`.
+    pub device: String,
+    /// Most memory for the prefix cache; `None`: a quarter of what is free.
+    pub cache_bytes: Option<u64>,
+    /// Most tokens in one forward pass of a prefill.
+    pub chunk: usize,
+}
+
+impl Default for LocalOptions {
+    fn default() -> LocalOptions {
+        LocalOptions { device: "auto".to_owned(), cache_bytes: None, chunk: Options::default().chunk }
+    }
+}
+
+/// A model in this process.
+pub struct Local {
+    worker: Worker,
+}
+
+/// Where a model comes from.
+enum Source {
+    Nano,
+    Folder(PathBuf),
+    Gguf(PathBuf),
+}
+
+impl Local {
+    /// `nano` (inside the binary), a folder, or a GGUF file. What is wrong inside the files is known only when they are
+    /// loaded: then every request, and `loaded`, gets the error.
+    pub fn open(model: &str, options: LocalOptions) -> Result<Local, EngineError> {
+        if !matches!(options.device.as_str(), "auto" | "cpu") {
+            return Err(error(format!("No device {:?} in this build", options.device), "set device to \"cpu\" or \"auto\""));
+        }
+        let source = Source::find(model)?;
+        Ok(Local { worker: Worker::spawn_with(move || load(&source, &options)) })
+    }
+
+    /// Waits until the model is loaded, or has failed to.
+    pub async fn loaded(&self) -> Result<Info, EngineError> {
+        self.worker.loaded().await
+    }
+
+    /// Loading, ready, or why not.
+    pub fn state(&self) -> State {
+        self.worker.state()
+    }
+}
+
+impl Engine for Local {
+    fn info(&self) -> Option<Info> {
+        match self.worker.state() {
+            State::Ready(info) => Some(info),
+            State::Loading | State::Failed(_) => None,
+        }
+    }
+
+    fn totals(&self) -> Totals {
+        self.worker.totals()
+    }
+
+    fn submit(&self, request: Request) -> Answer {
+        self.worker.submit(request)
+    }
+}
+
+impl Source {
+    fn find(model: &str) -> Result<Source, EngineError> {
+        if model == "nano" {
+            return nano().map(|_| Source::Nano);
+        }
+        let path = PathBuf::from(model);
+        match std::fs::metadata(&path) {
+            Ok(found) if found.is_dir() => Ok(Source::Folder(path)),
+            Ok(_) => Ok(Source::Gguf(path)),
+            Err(reason) => {
+                let title = format!("No model at {model:?} ({reason})");
+                Err(error(title, "set model to \"nano\", a folder with config.json and tokenizer.json, or a GGUF file"))
+            }
+        }
+    }
+
+    fn open(&self) -> Result<(Cpu, Tokens), EngineError> {
+        let unusable = |reason: String| error("The model cannot be used".to_owned(), reason);
+        let bad = |problem: crate::model::ModelError| unusable(problem.to_string());
+        let odd = |problem: crate::tokens::TokenError| unusable(problem.to_string());
+        let (cpu, tokens) = match self {
+            Source::Nano => {
+                let bytes = nano()?;
+                (Cpu::from_static("nano", bytes).map_err(bad)?, Tokens::from_vocabulary(&Vocabulary::from_bytes(bytes).map_err(bad)?))
+            }
+            Source::Folder(folder) => (Cpu::open(folder).map_err(bad)?, Tokens::from_file(&folder.join("tokenizer.json"))),
+            Source::Gguf(file) => (Cpu::open(file).map_err(bad)?, Tokens::from_vocabulary(&Vocabulary::read(file).map_err(bad)?)),
+        };
+        Ok((cpu, tokens.map_err(odd)?))
+    }
+}
+
+fn load(source: &Source, options: &LocalOptions) -> Result<Loaded, EngineError> {
+    let (backend, tokens) = source.open()?;
+    if tokens.len() > backend.vocab() {
+        let reason = format!("its tokenizer has {} tokens and its weights {}; use the tokenizer it came with", tokens.len(), backend.vocab());
+        return Err(error("The model does not fit its tokenizer".to_owned(), &reason));
+    }
+    let cache_blocks = blocks(options.cache_bytes, free_memory(), backend.block_bytes());
+    tracing::info!(model = backend.name(), cache_blocks, "model loaded");
+    let options = Options { cache_blocks, chunk: options.chunk, model: backend.name().to_owned(), device: "cpu".to_owned() };
+    Ok(Loaded { backend: Box::new(backend), tokens: Arc::new(tokens), options })
+}
+
+/// How many blocks the budget allows. A budget beyond what is free is cut to that: the pool grows as it is used, and the
+/// system would end the process.
+fn blocks(wanted: Option<u64>, free: u64, block_bytes: usize) -> usize {
+    let bytes = wanted.unwrap_or(free / 4).min(free / 10 * 9);
+    if wanted.is_some_and(|wanted| wanted > bytes) {
+        tracing::warn!("cache.bytes is more than the free memory: {bytes} are used");
+    }
+    usize::try_from(bytes / block_bytes.max(1) as u64).unwrap_or(usize::MAX)
+}
+
+/// Bytes of memory that are free to use; 4 GiB where the system does not say.
+fn free_memory() -> u64 {
+    let report = std::fs::read_to_string(Path::new("/proc/meminfo")).unwrap_or_default();
+    let line = report.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kilobytes = line.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kilobytes.map_or(4 << 30, |kilobytes| kilobytes * 1024)
+}
+
+fn error(title: String, hint: impl Into<String>) -> EngineError {
+    EngineError { title, hint: hint.into() }
+}
+
+/// The weights are read where they lie, as numbers of up to 32 bytes at a time.
+#[cfg(feature = "nano")]
+#[repr(C, align(64))]
+struct Aligned<T: ?Sized>(T);
+
+#[cfg(feature = "nano")]
+static NANO: &Aligned<[u8]> = &Aligned(*include_bytes!("../../fixtures/nano/nano.gguf"));
+
+#[cfg(feature = "nano")]
+#[expect(clippy::unnecessary_wraps, reason = "without the feature it can fail")]
+fn nano() -> Result<&'static [u8], EngineError> {
+    Ok(&NANO.0)
+}
+
+#[cfg(not(feature = "nano"))]
+fn nano() -> Result<&'static [u8], EngineError> {
+    let hint = "build with the feature `nano` (it is on by default), or set model to a GGUF file";
+    Err(error("The small model is not part of this binary".to_owned(), hint))
+}
+
+#[cfg(test)]
+mod tests;
