@@ -8,6 +8,10 @@
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+pub mod configured;
+pub mod local;
+pub mod scripted;
+
 /// Who is waiting for an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
@@ -140,4 +144,24 @@ pub trait Engine: Send + Sync {
     fn totals(&self) -> Totals;
     /// Starts a request; never blocks.
     fn submit(&self, request: Request) -> Answer;
+}
+
+/// An engine that could not be opened: it says why to everyone who asks.
+pub struct Unavailable(pub EngineError);
+
+impl Engine for Unavailable {
+    fn info(&self) -> Option<Info> {
+        None
+    }
+
+    fn totals(&self) -> Totals {
+        Totals::default()
+    }
+
+    fn submit(&self, _: Request) -> Answer {
+        let (sender, answer) = mpsc::unbounded_channel();
+        // The receiver is right here.
+        let _ = sender.send(Event::Failed(self.0.clone()));
+        answer
+    }
 }

@@ -49,5 +49,4 @@ pub mod prompt;
 pub mod suggest;
 pub mod tokens;
 pub mod verify;
-pub mod verify;
 pub mod worker;

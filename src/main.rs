@@ -1,1 +1,244 @@
-fn main() {}
+//! The command line.
+//!
+//! ```text
+//! infill demo                       see it work
+//! infill lsp                        what an editor starts
+//! infill complete src/a.py:12:9     one completion
+//! ```
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+use infill::complete::Target;
+use infill::config::{self, Layer};
+use infill::engine::configured;
+use infill::engine::{Engine, Unavailable};
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Code completion by a local DeepSeek-V2 model.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve an editor over stdin and stdout.
+    Lsp {
+        /// Accepted for clients that pass it: stdio is what is spoken anyway.
+        #[arg(long)]
+        stdio: bool,
+        /// Write the log here instead of stderr. INFILL_LOG sets the level (error, warn, info, debug, trace).
+        #[arg(long, value_name = "FILE")]
+        log: Option<PathBuf>,
+        /// Write each message in and out, a JSON object a line.
+        #[arg(long, value_name = "FILE")]
+        record: Option<PathBuf>,
+        #[command(flatten)]
+        model: Model,
+    },
+    /// Print the completion at a place in a file.
+    Complete {
+        /// FILE:LINE:COLUMN, counted from 1; "-" reads the text from stdin and takes the place from PLACE.
+        target: String,
+        /// FILE:LINE:COLUMN of the text on stdin.
+        place: Option<String>,
+        /// Text, tokens, times and cache figures as JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        model: Model,
+    },
+    /// Replay a typing session against the real server, in the terminal.
+    Demo {
+        /// The figures as JSON, nothing else.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        model: Model,
+    },
+    /// Measure.
+    Bench {
+        #[command(subcommand)]
+        bench: Bench,
+    },
+    /// Compare a checkpoint's logits with the reference.safetensors beside it.
+    Verify {
+        dir: PathBuf,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the effective configuration, and where each value comes from.
+    Config {
+        /// The JSON schema instead.
+        #[arg(long)]
+        schema: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// What a keystroke costs: a typing trace under our prompt layout and the peers'.
+    Trace {
+        #[command(flatten)]
+        options: infill::bench::Options,
+        #[command(flatten)]
+        model: Model,
+    },
+}
+
+#[derive(clap::Args)]
+struct Model {
+    /// "nano", a folder with config.json, or a GGUF file.
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+}
+
+impl Model {
+    /// File, environment, and this option on top.
+    fn layers(&self) -> Result<Vec<Layer>> {
+        let mut layers = config::user_layers()?;
+        layers.extend(self.model.iter().map(|m| Layer { place: "--model".into(), value: config::nest("model", m.as_str().into()) }));
+        config::merge(&layers)?;
+        Ok(layers)
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("infill: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Lsp { stdio: _, log, record, model } => lsp(log, record, &model),
+        Command::Complete { target, place, json, model } => complete(&target, place.as_deref(), json, &model),
+        Command::Demo { json, model } => demo(json, &model),
+        Command::Bench { bench: Bench::Trace { options, model } } => {
+            infill::bench::run(&options, &config::merge(&model.layers()?)?.config)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Verify { dir, json } => verify(&dir, json),
+        Command::Config { schema } => print_config(schema),
+    }
+}
+
+fn lsp(log: Option<PathBuf>, record: Option<PathBuf>, model: &Model) -> Result<ExitCode> {
+    let _flush = start_log(log)?;
+    // A wrong setting must not leave the editor without a server: say it there, and go on with the defaults.
+    let (layers, problem) = match model.layers() {
+        Ok(layers) => (layers, None),
+        Err(error) => (Vec::new(), Some(format!("infill: {error:#}. The defaults are in force."))),
+    };
+    let record = record.map(|path| std::fs::File::create(&path).with_context(|| format!("--record {}", path.display()))).transpose()?;
+    let config = config::merge(&layers)?.config;
+    let (engine, problem): (Arc<dyn Engine>, _) = match configured::open(&config) {
+        Ok(engine) => (Arc::new(engine), problem),
+        Err(error) => (Arc::new(Unavailable(error.clone())), problem.or(Some(format!("infill: {error}")))),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let options = infill::lsp::Options { engine, layers, record, problem };
+    let code = runtime.block_on(infill::lsp::serve(tokio::io::stdin(), tokio::io::stdout(), options));
+    // tokio's stdin thread may still block in a read: leave without waiting for it.
+    drop(_flush);
+    std::process::exit(code)
+}
+
+fn complete(target: &str, place: Option<&str>, json: bool, model: &Model) -> Result<ExitCode> {
+    let stdin = target == "-";
+    let place = if stdin { place.context("with \"-\", the place must follow: infill complete - FILE:LINE:COLUMN")? } else { target };
+    let target: Target = place.parse().map_err(anyhow::Error::msg)?;
+    let (text, cursor) = if stdin {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes)?;
+        infill::complete::read(&target, bytes)?
+    } else {
+        infill::complete::read_file(&target)?
+    };
+    let config = config::merge(&model.layers()?)?.config;
+    let engine = configured::open(&config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let completion = runtime.block_on(async {
+        engine.loaded().await?;
+        infill::complete::complete(&engine, &config, text, cursor).await
+    })?;
+    let mut out = std::io::stdout();
+    if json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&completion)?)?;
+    } else {
+        writeln!(out, "{}", completion.text)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn demo(json: bool, model: &Model) -> Result<ExitCode> {
+    model.layers()?;
+    let figures = infill::demo::run(model.model.as_deref(), json)?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&figures)?);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn verify(dir: &std::path::Path, json: bool) -> Result<ExitCode> {
+    let report = infill::verify::verify(dir)?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        for p in &report.prompts {
+            println!(
+                "{:>8}  {:>4} tokens  {:>3} positions  max |difference| {:.2e}  same argmax {:.1} %",
+                p.name,
+                p.tokens,
+                p.positions,
+                p.max_difference,
+                p.argmax_equal * 100.0
+            );
+        }
+        let verdict = if report.pass { "agrees with the reference" } else { "DIFFERS from the reference" };
+        println!(
+            "{} ({}) {verdict}: max |difference| {:.2e}, allowed {:.0e}",
+            report.model,
+            report.format,
+            report.max_difference,
+            infill::verify::TOLERANCE
+        );
+    }
+    Ok(if report.pass { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print_config(schema: bool) -> Result<ExitCode> {
+    if schema {
+        println!("{}", serde_json::to_string_pretty(&config::schema())?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let loaded = config::merge(&config::user_layers()?)?;
+    print!("{}", loaded.to_toml()?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Logs to stderr or a file; stdout is the protocol's.
+fn start_log(file: Option<PathBuf>) -> Result<Option<tracing_appender::non_blocking::WorkerGuard>> {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("INFILL_LOG").unwrap_or_else(|_| EnvFilter::new("infill=info,warn"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
+    let Some(path) = file else {
+        builder.with_writer(std::io::stderr).init();
+        return Ok(None);
+    };
+    if path.is_dir() {
+        bail!("--log {}: is a folder: name a file", path.display());
+    }
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(&path).with_context(|| format!("--log {}", path.display()))?;
+    let (writer, guard) = tracing_appender::non_blocking(file);
+    builder.with_writer(writer).init();
+    Ok(Some(guard))
+}

@@ -19,22 +19,14 @@ fn run(path: &std::path::Path, ids: &[u32], chunk: usize) -> Vec<f32> {
 
 fn rewritten(shape: &str, layout: Layout, dtype: GgmlDType, ids: &[u32], chunk: usize) -> Vec<f32> {
     let folder = tempfile::tempdir().unwrap();
-    run(
-        &gguf(&reference(shape), folder.path(), layout, dtype),
-        ids,
-        chunk,
-    )
+    run(&gguf(&reference(shape), folder.path(), layout, dtype), ids, chunk)
 }
 
 #[test]
 fn f32_in_the_joint_layout_gives_the_same_bits() {
     for shape in SHAPES {
         let ids = prompt(shape, "short");
-        assert!(
-            rewritten(shape, Layout::Joint, GgmlDType::F32, &ids, 24)
-                == run(&reference(shape), &ids, 24),
-            "{shape}"
-        );
+        assert!(rewritten(shape, Layout::Joint, GgmlDType::F32, &ids, 24) == run(&reference(shape), &ids, 24), "{shape}");
     }
 }
 
@@ -42,10 +34,7 @@ fn f32_in_the_joint_layout_gives_the_same_bits() {
 fn f32_in_the_split_layout_differs_only_in_rounding() {
     for shape in SHAPES {
         let ids = prompt(shape, "short");
-        let apart = distance(
-            &rewritten(shape, Layout::Split, GgmlDType::F32, &ids, 24),
-            &run(&reference(shape), &ids, 24),
-        );
+        let apart = distance(&rewritten(shape, Layout::Split, GgmlDType::F32, &ids, 24), &run(&reference(shape), &ids, 24));
         assert!(apart < 1e-4, "{shape}: {apart}");
     }
 }
@@ -56,10 +45,7 @@ fn half_precision_is_near() {
     let want = run(&reference("lite"), &ids, 24);
     // The weights are bf16 already: nothing is lost.
     assert!(rewritten("lite", Layout::Joint, GgmlDType::BF16, &ids, 24) == want);
-    let apart = distance(
-        &rewritten("lite", Layout::Split, GgmlDType::F16, &ids, 24),
-        &want,
-    );
+    let apart = distance(&rewritten("lite", Layout::Split, GgmlDType::F16, &ids, 24), &want);
     assert!(apart < 0.02, "{apart}");
 }
 
@@ -76,23 +62,12 @@ fn q8_0_is_near_in_both_layouts() {
         for layout in [Layout::Joint, Layout::Split] {
             let folder = tempfile::tempdir().unwrap();
             let got = rewritten(shape, layout, GgmlDType::Q8_0, &ids, 24);
-            let lost = run(
-                &rounded(&reference(shape), folder.path(), layout, GgmlDType::Q8_0),
-                &ids,
-                24,
-            );
-            let same = argmax(&got, 512)
-                .iter()
-                .zip(argmax(&want, 512))
-                .filter(|(a, b)| **a == *b)
-                .count();
+            let lost = run(&rounded(&reference(shape), folder.path(), layout, GgmlDType::Q8_0), &ids, 24);
+            let same = argmax(&got, 512).iter().zip(argmax(&want, 512)).filter(|(a, b)| **a == *b).count();
             let (apart, lost) = (mean(&got, &want), mean(&lost, &want));
             println!("{shape}: mean {apart}, of which the weights {lost}, argmax {same}/24");
             // Rounding the activations must not cost more than rounding the weights did.
-            assert!(
-                apart < 2.0 * lost && lost < 0.15 && same >= 20,
-                "{shape}: {apart}, {lost}, {same} of 24"
-            );
+            assert!(apart < 2.0 * lost && lost < 0.15 && same >= 20, "{shape}: {apart}, {lost}, {same} of 24");
         }
     }
 }
@@ -106,29 +81,20 @@ fn every_quantised_format_gives_the_same_bits_in_any_chunking() {
         let file = gguf(&reference("lite"), folder.path(), Layout::Split, dtype);
         let whole = run(&file, ids, 80);
         assert!(whole.iter().all(|x| x.is_finite()), "{dtype:?}");
-        [1, 7, 16, 64]
-            .iter()
-            .for_each(|chunk| assert!(run(&file, ids, *chunk) == whole, "{dtype:?}, {chunk}"));
+        [1, 7, 16, 64].iter().for_each(|chunk| assert!(run(&file, ids, *chunk) == whole, "{dtype:?}, {chunk}"));
     }
 }
 
 #[test]
 fn bytes_of_the_program_are_a_model_too() {
     let folder = tempfile::tempdir().unwrap();
-    let file = gguf(
-        &reference("lite"),
-        folder.path(),
-        Layout::Split,
-        GgmlDType::Q8_0,
-    );
+    let file = gguf(&reference("lite"), folder.path(), Layout::Split, GgmlDType::Q8_0);
     let ids = prompt("lite", "short");
     let want = run(&file, &ids, 24);
     // One byte further: nothing is aligned, so every tensor is copied.
     let bytes = std::fs::read(&file).unwrap();
     for shift in [0, 1] {
-        let moved: Vec<u8> = std::iter::repeat_n(0, shift)
-            .chain(bytes.iter().copied())
-            .collect();
+        let moved: Vec<u8> = std::iter::repeat_n(0, shift).chain(bytes.iter().copied()).collect();
         let moved: &'static [u8] = Vec::leak(moved);
         let mut model = Cpu::from_static("nano", &moved[shift..]).unwrap();
         assert_eq!((model.name(), model.format().as_str()), ("nano", "Q8_0"));

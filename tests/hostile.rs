@@ -31,12 +31,7 @@ fn spoiled(change: impl FnOnce(&mut Vec<u8>, &mut String)) -> String {
 #[test]
 fn truncated_safetensors() {
     let error = spoiled(|w, _| w.truncate(w.len() - 100));
-    assert!(
-        error.contains("model.safetensors")
-            && error.contains("model.norm.weight")
-            && error.contains("cut off"),
-        "{error}"
-    );
+    assert!(error.contains("model.safetensors") && error.contains("model.norm.weight") && error.contains("cut off"), "{error}");
     for n in [0, 4, 8, 100, 3000] {
         assert!(spoiled(|w, _| w.truncate(n)).contains("model.safetensors"));
     }
@@ -59,32 +54,14 @@ fn hostile_safetensors_headers() {
     };
     assert!(with("[]").contains("header"));
     for (info, word) in [
-        (
-            r#"{"dtype":"F32","shape":[1],"data_offsets":[0,18446744073709551615]}"#,
-            "cut off",
-        ),
-        (
-            r#"{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}"#,
-            "overflows",
-        ),
-        (
-            r#"{"dtype":"F32","shape":[1],"data_offsets":[9,0]}"#,
-            "before it begins",
-        ),
-        (
-            r#"{"dtype":"F32","shape":[3],"data_offsets":[0,0]}"#,
-            "0 bytes for shape [3]",
-        ),
-        (
-            r#"{"dtype":"F32","shape":[-3],"data_offsets":[0,0]}"#,
-            "unreadable description",
-        ),
+        (r#"{"dtype":"F32","shape":[1],"data_offsets":[0,18446744073709551615]}"#, "cut off"),
+        (r#"{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}"#, "overflows"),
+        (r#"{"dtype":"F32","shape":[1],"data_offsets":[9,0]}"#, "before it begins"),
+        (r#"{"dtype":"F32","shape":[3],"data_offsets":[0,0]}"#, "0 bytes for shape [3]"),
+        (r#"{"dtype":"F32","shape":[-3],"data_offsets":[0,0]}"#, "unreadable description"),
     ] {
         let error = with(&format!("{{\"lm_head.weight\":{info}}}"));
-        assert!(
-            error.contains("lm_head.weight") && error.contains(word),
-            "{error}"
-        );
+        assert!(error.contains("lm_head.weight") && error.contains(word), "{error}");
     }
     assert!(with("{}").contains("is missing"));
 }
@@ -95,36 +72,19 @@ fn an_unknown_element_type_is_an_error_for_who_needs_it() {
         let at = w.windows(6).position(|w| w == b"\"BF16\"").unwrap();
         w[at..at + 6].copy_from_slice(b"\"U16\" ");
     });
-    assert!(
-        error.contains("U16") && error.contains("not supported"),
-        "{error}"
-    );
+    assert!(error.contains("U16") && error.contains("not supported"), "{error}");
 }
 
 #[test]
 fn a_configuration_of_another_model() {
     let error = spoiled(|_, c| *c = c.replace("deepseek_v2", "llama"));
-    assert!(
-        error.contains("\"llama\"") && error.contains("DeepSeek-V2"),
-        "{error}"
-    );
+    assert!(error.contains("\"llama\"") && error.contains("DeepSeek-V2"), "{error}");
     let error = spoiled(|_, c| *c = c.replace("\"vocab_size\": 512", "\"vocab_size\": 1024"));
-    let named = error.contains("model.embed_tokens.weight")
-        && error.contains("[512, 64]")
-        && error.contains("[1024, 64]");
+    let named = error.contains("model.embed_tokens.weight") && error.contains("[512, 64]") && error.contains("[1024, 64]");
     assert!(named, "{error}");
-    let error =
-        spoiled(|_, c| *c = c.replace("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4"));
-    assert!(
-        error.contains("model.layers.3.") && error.contains("missing"),
-        "{error}"
-    );
-    let error = spoiled(|_, c| {
-        *c = c.replace(
-            "\"n_routed_experts\": 8",
-            "\"n_routed_experts\": 4000000000",
-        )
-    });
+    let error = spoiled(|_, c| *c = c.replace("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4"));
+    assert!(error.contains("model.layers.3.") && error.contains("missing"), "{error}");
+    let error = spoiled(|_, c| *c = c.replace("\"n_routed_experts\": 8", "\"n_routed_experts\": 4000000000"));
     assert!(error.contains("experts"), "{error}");
     assert!(spoiled(|_, c| c.truncate(40)).contains("config.json"));
 }
@@ -132,48 +92,24 @@ fn a_configuration_of_another_model() {
 #[test]
 fn a_shard_outside_the_folder() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::copy(
-        reference("lite").join("config.json"),
-        folder.path().join("config.json"),
-    )
-    .unwrap();
+    std::fs::copy(reference("lite").join("config.json"), folder.path().join("config.json")).unwrap();
     let index = folder.path().join("model.safetensors.index.json");
-    std::fs::write(
-        &index,
-        r#"{"weight_map": {"lm_head.weight": "../../etc/passwd"}}"#,
-    )
-    .unwrap();
+    std::fs::write(&index, r#"{"weight_map": {"lm_head.weight": "../../etc/passwd"}}"#).unwrap();
     assert!(error(folder.path()).contains("../../etc/passwd"));
-    std::fs::write(
-        &index,
-        r#"{"weight_map": {"lm_head.weight": "a.safetensors"}}"#,
-    )
-    .unwrap();
+    std::fs::write(&index, r#"{"weight_map": {"lm_head.weight": "a.safetensors"}}"#).unwrap();
     assert!(error(folder.path()).contains("a.safetensors"));
 }
 
 #[test]
 fn shards_are_one_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::copy(
-        reference("lite").join("config.json"),
-        folder.path().join("config.json"),
-    )
-    .unwrap();
-    let all = candle_core::safetensors::load(
-        reference("lite").join("model.safetensors"),
-        &candle_core::Device::Cpu,
-    )
-    .unwrap();
+    std::fs::copy(reference("lite").join("config.json"), folder.path().join("config.json")).unwrap();
+    let all = candle_core::safetensors::load(reference("lite").join("model.safetensors"), &candle_core::Device::Cpu).unwrap();
     let mut map = serde_json::Map::new();
     for (i, shard) in ["a.safetensors", "b.safetensors"].iter().enumerate() {
-        let part = all
-            .iter()
-            .filter(|(name, _)| name.contains("layers.1") == (i == 0));
-        let part: std::collections::HashMap<_, _> =
-            part.map(|(k, v)| (k.clone(), v.clone())).collect();
-        part.keys()
-            .for_each(|k| drop(map.insert(k.clone(), (*shard).into())));
+        let part = all.iter().filter(|(name, _)| name.contains("layers.1") == (i == 0));
+        let part: std::collections::HashMap<_, _> = part.map(|(k, v)| (k.clone(), v.clone())).collect();
+        part.keys().for_each(|k| drop(map.insert(k.clone(), (*shard).into())));
         candle_core::safetensors::save(&part, folder.path().join(shard)).unwrap();
     }
     let index = serde_json::json!({"weight_map": map}).to_string();
@@ -186,12 +122,7 @@ fn shards_are_one_checkpoint() {
 /// A GGUF copy of the Lite checkpoint that `change` may spoil.
 fn spoiled_gguf(change: impl FnOnce(&mut Vec<u8>)) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let path = gguf(
-        &reference("lite"),
-        folder.path(),
-        Layout::Split,
-        GgmlDType::Q8_0,
-    );
+    let path = gguf(&reference("lite"), folder.path(), Layout::Split, GgmlDType::Q8_0);
     let mut bytes = std::fs::read(&path).unwrap();
     change(&mut bytes);
     std::fs::write(&path, bytes).unwrap();
@@ -206,33 +137,19 @@ fn replace(bytes: &mut [u8], from: &[u8], to: &[u8]) {
 #[test]
 fn spoiled_gguf_files() {
     for n in [0, 3, 24, 500, 3000] {
-        assert!(
-            spoiled_gguf(|b| b.truncate(n)).contains("model.gguf"),
-            "{n} bytes"
-        );
+        assert!(spoiled_gguf(|b| b.truncate(n)).contains("model.gguf"), "{n} bytes");
     }
     let error = spoiled_gguf(|b| b.truncate(b.len() / 2));
-    assert!(
-        error.contains("tensor \"") && error.contains("end"),
-        "{error}"
-    );
+    assert!(error.contains("tensor \"") && error.contains("end"), "{error}");
     let error = spoiled_gguf(|b| b.extend([0; 64]));
     assert!(error.contains("64 bytes after its last tensor"), "{error}");
     let error = spoiled_gguf(|b| replace(b, b"deepseek2", b"deepseek3"));
     assert!(error.contains("deepseek3"), "{error}");
     let error = spoiled_gguf(|b| replace(b, b"output_norm.weight", b"output_warm"));
-    assert!(
-        error.contains("output_norm.weight") && error.contains("missing"),
-        "{error}"
-    );
+    assert!(error.contains("output_norm.weight") && error.contains("missing"), "{error}");
     assert!(spoiled_gguf(|b| b[..4].copy_from_slice(b"GGML")).contains("not a GGUF file"));
     // Another number of dimensions, a huge dimension, an unknown type, an offset past the end.
-    let at = |b: &[u8]| {
-        b.windows(18)
-            .position(|w| w == b"output_norm.weight")
-            .unwrap()
-            + 18
-    };
+    let at = |b: &[u8]| b.windows(18).position(|w| w == b"output_norm.weight").unwrap() + 18;
     for (skip, value, word) in [
         (0, &9u32.to_le_bytes()[..], "dimensions"),
         (4, &u64::MAX.to_le_bytes(), "output_norm.weight"),

@@ -22,10 +22,7 @@ fn logits_are_those_of_transformers() {
     for shape in SHAPES {
         let report = infill::verify::verify(&reference(shape)).unwrap();
         assert!(report.pass, "{report:#?}");
-        assert_eq!(
-            report.prompts.iter().map(|p| p.positions).sum::<usize>(),
-            1 + 24 + 32
-        );
+        assert_eq!(report.prompts.iter().map(|p| p.positions).sum::<usize>(), 1 + 24 + 32);
         println!("{shape}: {:.1e}", report.max_difference);
     }
 }
@@ -41,21 +38,14 @@ fn any_chunking_gives_the_same_bits() {
         assert!(whole.iter().all(|x| x.is_finite()));
         for chunk in [1, 7, 16, 64] {
             poison(&mut model, &table);
-            assert!(
-                logits(&mut model, &table, &ids, chunk) == whole,
-                "{shape}, chunks of {chunk}"
-            );
+            assert!(logits(&mut model, &table, &ids, chunk) == whole, "{shape}, chunks of {chunk}");
         }
     }
 }
 
 #[test]
 fn a_pass_longer_than_one_piece_gives_the_same_bits() {
-    let ids: Vec<u32> = prompt("lite", "long")
-        .into_iter()
-        .cycle()
-        .take(700)
-        .collect();
+    let ids: Vec<u32> = prompt("lite", "long").into_iter().cycle().take(700).collect();
     let table = shuffled(ids.len());
     let mut model = open("lite");
     let whole = model.forward(&table, 0, &ids, 300).unwrap();
@@ -86,9 +76,7 @@ fn truncated_and_extended_again_gives_the_same_bits() {
         model.forward(&table, 100, &other, 1).unwrap();
         model.poison(table[6], 100 % 16);
         table[7..].iter().for_each(|b| model.poison(*b, 0));
-        let again = model
-            .forward(&table, 100, &ids[100..], ids.len() - 100)
-            .unwrap();
+        let again = model.forward(&table, 100, &ids[100..], ids.len() - 100).unwrap();
         assert!(again == whole[100 * vocab..], "{shape}");
     }
 }
@@ -124,12 +112,7 @@ fn an_unwritten_position_is_seen_in_the_logits() {
 fn what_the_worker_must_not_ask_is_an_error() {
     let mut model = open("lite");
     let table = shuffled(32);
-    let mut error = |start, tokens: &[u32], rows| {
-        model
-            .forward(&table, start, tokens, rows)
-            .unwrap_err()
-            .to_string()
-    };
+    let mut error = |start, tokens: &[u32], rows| model.forward(&table, start, tokens, rows).unwrap_err().to_string();
     assert!(error(0, &[1, 512], 1).contains("token 512"));
     assert!(error(30, &[1, 2, 3], 1).contains("2 blocks"));
     assert!(error(0, &[1], 2).contains("2 tokens"));
@@ -144,28 +127,15 @@ fn logits_are_those_of_candle() {
     let text = std::fs::read_to_string(reference("lite").join("config.json")).unwrap();
     // Its tables of cos and sin reach over the whole context: a short one here.
     let config: DeepSeekV2Config = serde_json::from_str(&text.replace("163840", "1024")).unwrap();
-    let tensors =
-        candle_core::safetensors::load(reference("lite").join("model.safetensors"), &Device::Cpu)
-            .unwrap();
+    let tensors = candle_core::safetensors::load(reference("lite").join("model.safetensors"), &Device::Cpu).unwrap();
     let vars = candle_nn::VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
     let mut candle = DeepSeekV2::new(&config, vars).unwrap();
     for name in ["one", "short", "long"] {
         let ids = prompt("lite", name);
-        let input = Tensor::new(&ids[..], &Device::Cpu)
-            .unwrap()
-            .unsqueeze(0)
-            .unwrap();
+        let input = Tensor::new(&ids[..], &Device::Cpu).unwrap().unsqueeze(0).unwrap();
         candle.clear_kv_cache();
-        let want = candle
-            .forward(&input, 0)
-            .unwrap()
-            .flatten_all()
-            .unwrap()
-            .to_vec1::<f32>()
-            .unwrap();
-        let got = open("lite")
-            .forward(&shuffled(ids.len()), 0, &ids, 1)
-            .unwrap();
+        let want = candle.forward(&input, 0).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let got = open("lite").forward(&shuffled(ids.len()), 0, &ids, 1).unwrap();
         let apart = distance(&got, &want);
         assert!(apart < 1e-3, "{name}: {apart}");
     }

@@ -54,12 +54,27 @@ fn axes(out: &mut String) {
     for decade in 0..=DECADES as i32 {
         let value = 10f64.powi(decade);
         let _ = writeln!(out, "<line x1=\"{0:.1}\" x2=\"{0:.1}\" y1=\"{TOP}\" y2=\"{1}\" stroke=\"#dddddd\"/>", x(value), HEIGHT - BOTTOM);
-        let _ = writeln!(out, "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\" fill=\"#444444\">{value}</text>", x(value), HEIGHT - BOTTOM + 18.0);
+        let _ = writeln!(
+            out,
+            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\" fill=\"#444444\">{value}</text>",
+            x(value),
+            HEIGHT - BOTTOM + 18.0
+        );
     }
     for share in [0.0, 0.5, 0.9, 1.0] {
         let _ = writeln!(out, "<line x1=\"{LEFT}\" x2=\"{}\" y1=\"{1:.1}\" y2=\"{1:.1}\" stroke=\"#dddddd\"/>", WIDTH - RIGHT, y(share));
-        let _ = writeln!(out, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\" fill=\"#444444\">{:.0} %</text>", LEFT - 6.0, y(share) + 4.0, share * 100.0);
+        let _ = writeln!(
+            out,
+            "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\" fill=\"#444444\">{:.0} %</text>",
+            LEFT - 6.0,
+            y(share) + 4.0,
+            share * 100.0
+        );
     }
     let middle = LEFT + (WIDTH - LEFT - RIGHT) / 2.0;
-    let _ = writeln!(out, "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\" fill=\"#444444\">tokens computed per typed character (mean at the right)</text>", HEIGHT - 8.0);
+    let _ = writeln!(
+        out,
+        "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\" fill=\"#444444\">tokens computed per typed character (mean at the right)</text>",
+        HEIGHT - 8.0
+    );
 }

@@ -8,7 +8,7 @@ use super::typist::Typist;
 use super::{Layout, Row, trace::Trace};
 use crate::config::Config;
 use crate::engine::local::Local;
-use crate::engine::{Engine, Event, Request};
+use crate::engine::{Engine, Event, Request, configured};
 use crate::suggest::{Action, Ask, Settings, Suggest};
 use anyhow::Result;
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ use std::time::Instant;
 pub fn run(trace: &Trace, config: &Config, keys: usize) -> Result<Row> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let engine = Local::from_config(config)?;
+        let engine = configured::open(config)?;
         let info = engine.loaded().await?;
         let suggest = Suggest::new(Settings::new(config, info.bytes_per_token, info.context));
         let layout = match config.completion.layout {

@@ -102,24 +102,39 @@ impl Source {
         }
     }
 
-    fn open(&self) -> Result<(Cpu, Tokens), EngineError> {
-        let unusable = |reason: String| error("The model cannot be used".to_owned(), reason);
-        let bad = |problem: crate::model::ModelError| unusable(problem.to_string());
-        let odd = |problem: crate::tokens::TokenError| unusable(problem.to_string());
-        let (cpu, tokens) = match self {
-            Source::Nano => {
-                let bytes = nano()?;
-                (Cpu::from_static("nano", bytes).map_err(bad)?, Tokens::from_vocabulary(&Vocabulary::from_bytes(bytes).map_err(bad)?))
-            }
-            Source::Folder(folder) => (Cpu::open(folder).map_err(bad)?, Tokens::from_file(&folder.join("tokenizer.json"))),
-            Source::Gguf(file) => (Cpu::open(file).map_err(bad)?, Tokens::from_vocabulary(&Vocabulary::read(file).map_err(bad)?)),
+    fn weights(&self) -> Result<Cpu, EngineError> {
+        let opened = match self {
+            Source::Nano => Cpu::from_static("nano", nano()?),
+            Source::Folder(path) | Source::Gguf(path) => Cpu::open(path),
         };
-        Ok((cpu, tokens.map_err(odd)?))
+        opened.map_err(|problem| unusable(problem.to_string()))
+    }
+
+    fn tokens(&self) -> Result<Tokens, EngineError> {
+        let vocabulary = match self {
+            Source::Nano => Vocabulary::from_bytes(nano()?),
+            Source::Gguf(file) => Vocabulary::read(file),
+            Source::Folder(folder) => return Tokens::from_file(&folder.join("tokenizer.json")).map_err(|odd| unusable(odd.to_string())),
+        };
+        let vocabulary = vocabulary.map_err(|problem| unusable(problem.to_string()))?;
+        Tokens::from_vocabulary(&vocabulary).map_err(|odd| unusable(odd.to_string()))
     }
 }
 
+fn unusable(reason: String) -> EngineError {
+    error("The model cannot be used".to_owned(), reason)
+}
+
+/// The tokenizer of a model, without its weights.
+///
+/// # Errors
+/// As `Local::open` and `Local::loaded`.
+pub fn tokens(model: &str) -> Result<Tokens, EngineError> {
+    Source::find(model)?.tokens()
+}
+
 fn load(source: &Source, options: &LocalOptions) -> Result<Loaded, EngineError> {
-    let (backend, tokens) = source.open()?;
+    let (backend, tokens) = (source.weights()?, source.tokens()?);
     if tokens.len() > backend.vocab() {
         let reason = format!("its tokenizer has {} tokens and its weights {}; use the tokenizer it came with", tokens.len(), backend.vocab());
         return Err(error("The model does not fit its tokenizer".to_owned(), &reason));

@@ -126,8 +126,7 @@ pub fn from_vocabulary(from: &Vocabulary) -> Result<Tokens, TokenError> {
 }
 
 /// In the order of `Special`.
-const SPECIAL: [&str; 5] =
-    ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"];
+const SPECIAL: [&str; 5] = ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"];
 
 fn build(parts: Parts) -> Result<Tokens, TokenError> {
     let special = special(|name| parts.added.get(name).or_else(|| parts.vocabulary.get(name)).copied())?;

@@ -17,9 +17,7 @@ use std::path::{Path, PathBuf};
 
 /// The folder of one reference checkpoint.
 pub fn reference(shape: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fixtures/reference")
-        .join(shape)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/reference").join(shape)
 }
 
 /// The tokens of a prompt of the reference.
@@ -33,16 +31,12 @@ pub fn prompt(shape: &str, name: &str) -> Vec<u32> {
 /// A block table for `n` positions in no order, with gaps.
 pub fn shuffled(n: usize) -> Vec<BlockId> {
     let blocks = n.div_ceil(BLOCK) as u32;
-    (0..blocks)
-        .map(|i| BlockId((i * 37 + 11) % 101 + i / 101 * 101))
-        .collect()
+    (0..blocks).map(|i| BlockId((i * 37 + 11) % 101 + i / 101 * 101)).collect()
 }
 
 /// Fills the blocks of a table, and their neighbours, with NaN.
 pub fn poison(model: &mut Cpu, table: &[BlockId]) {
-    table
-        .iter()
-        .for_each(|b| (0..2).for_each(|i| model.poison(BlockId(b.0 + i), 0)));
+    table.iter().for_each(|b| (0..2).for_each(|i| model.poison(BlockId(b.0 + i), 0)));
 }
 
 /// The logits of every position, with the prompt in chunks of `chunk`.
@@ -84,10 +78,7 @@ pub fn gguf(from: &Path, to: &Path, layout: Layout, dtype: GgmlDType) -> PathBuf
 /// The same with the matrices rounded to `dtype`, but written in f32: what the format alone loses.
 pub fn rounded(from: &Path, to: &Path, layout: Layout, dtype: GgmlDType) -> PathBuf {
     write(from, to, layout, |t| {
-        let rounded = QTensor::quantize(t, dtype)
-            .unwrap()
-            .dequantize(&Device::Cpu)
-            .unwrap();
+        let rounded = QTensor::quantize(t, dtype).unwrap().dequantize(&Device::Cpu).unwrap();
         QTensor::quantize(&rounded, GgmlDType::F32).unwrap()
     })
 }
@@ -95,37 +86,20 @@ pub fn rounded(from: &Path, to: &Path, layout: Layout, dtype: GgmlDType) -> Path
 fn write(from: &Path, to: &Path, layout: Layout, quantise: impl Fn(&Tensor) -> QTensor) -> PathBuf {
     let text = std::fs::read_to_string(from.join("config.json")).unwrap();
     let config: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let tensors =
-        candle_core::safetensors::load(from.join("model.safetensors"), &Device::Cpu).unwrap();
-    let tensors: HashMap<_, _> = tensors
-        .into_iter()
-        .map(|(k, v)| (k, v.to_dtype(DType::F32).unwrap()))
-        .collect();
+    let tensors = candle_core::safetensors::load(from.join("model.safetensors"), &Device::Cpu).unwrap();
+    let tensors: HashMap<_, _> = tensors.into_iter().map(|(k, v)| (k, v.to_dtype(DType::F32).unwrap())).collect();
     let mut out = Vec::new();
     rename(&config, &tensors, layout, |name: String, t: Tensor| {
         // Norms and routers stay in f32, as llama.cpp writes them, and so do rows that are not whole blocks.
-        let exact =
-            t.rank() == 1 || name.contains("ffn_gate_inp") || t.dims().last().unwrap() % 32 != 0;
+        let exact = t.rank() == 1 || name.contains("ffn_gate_inp") || t.dims().last().unwrap() % 32 != 0;
         let t = t.contiguous().unwrap();
-        out.push((
-            name,
-            if exact {
-                QTensor::quantize(&t, GgmlDType::F32).unwrap()
-            } else {
-                quantise(&t)
-            },
-        ));
+        out.push((name, if exact { QTensor::quantize(&t, GgmlDType::F32).unwrap() } else { quantise(&t) }));
     });
     let path = to.join("model.gguf");
     let metadata = metadata(&config, layout);
     let metadata: Vec<_> = metadata.iter().map(|(k, v)| (k.as_str(), v)).collect();
     let tensors: Vec<_> = out.iter().map(|(k, v)| (k.as_str(), v)).collect();
-    gguf_file::write(
-        &mut std::fs::File::create(&path).unwrap(),
-        &metadata,
-        &tensors,
-    )
-    .unwrap();
+    gguf_file::write(&mut std::fs::File::create(&path).unwrap(), &metadata, &tensors).unwrap();
     path
 }
 
@@ -134,39 +108,18 @@ fn metadata(config: &serde_json::Value, layout: Layout) -> Vec<(String, Value)> 
     let (latent, rope) = (size("kv_lora_rank"), size("qk_rope_head_dim"));
     let (query, v) = (size("qk_nope_head_dim") + rope, size("v_head_dim"));
     let mut out = vec![
-        (
-            "general.architecture".into(),
-            Value::String("deepseek2".into()),
-        ),
-        (
-            "deepseek2.rope.scaling.type".into(),
-            Value::String("yarn".into()),
-        ),
+        ("general.architecture".into(), Value::String("deepseek2".into())),
+        ("deepseek2.rope.scaling.type".into(), Value::String("yarn".into())),
     ];
-    let mut float =
-        |key: &str, x: f64| out.push((format!("deepseek2.{key}"), Value::F32(x as f32)));
+    let mut float = |key: &str, x: f64| out.push((format!("deepseek2.{key}"), Value::F32(x as f32)));
     let scaling = &config["rope_scaling"];
-    float(
-        "attention.layer_norm_rms_epsilon",
-        config["rms_norm_eps"].as_f64().unwrap(),
-    );
+    float("attention.layer_norm_rms_epsilon", config["rms_norm_eps"].as_f64().unwrap());
     float("rope.freq_base", config["rope_theta"].as_f64().unwrap());
     float("rope.scaling.factor", scaling["factor"].as_f64().unwrap());
-    float(
-        "rope.scaling.yarn_log_multiplier",
-        0.1 * scaling["mscale_all_dim"].as_f64().unwrap(),
-    );
-    float(
-        "expert_weights_scale",
-        config["routed_scaling_factor"].as_f64().unwrap(),
-    );
+    float("rope.scaling.yarn_log_multiplier", 0.1 * scaling["mscale_all_dim"].as_f64().unwrap());
+    float("expert_weights_scale", config["routed_scaling_factor"].as_f64().unwrap());
     let mut put = |key: &str, n: u32| out.push((format!("deepseek2.{key}"), Value::U32(n)));
-    put(
-        "rope.scaling.original_context_length",
-        scaling["original_max_position_embeddings"]
-            .as_u64()
-            .unwrap() as u32,
-    );
+    put("rope.scaling.original_context_length", scaling["original_max_position_embeddings"].as_u64().unwrap() as u32);
     for (key, from) in [
         ("block_count", "num_hidden_layers"),
         ("context_length", "max_position_embeddings"),
@@ -190,12 +143,7 @@ fn metadata(config: &serde_json::Value, layout: Layout) -> Vec<(String, Value)> 
         put("attention.q_lora_rank", low as u32);
     }
     match layout {
-        Layout::Joint => [
-            ("attention.key_length", query),
-            ("attention.value_length", v),
-        ]
-        .iter()
-        .for_each(|(k, n)| put(k, *n)),
+        Layout::Joint => [("attention.key_length", query), ("attention.value_length", v)].iter().for_each(|(k, n)| put(k, *n)),
         Layout::Split => [
             ("attention.key_length", latent + rope),
             ("attention.value_length", latent),
@@ -209,19 +157,10 @@ fn metadata(config: &serde_json::Value, layout: Layout) -> Vec<(String, Value)> 
 }
 
 /// Calls `put` with every tensor under its name in GGUF.
-fn rename(
-    config: &serde_json::Value,
-    tensors: &HashMap<String, Tensor>,
-    layout: Layout,
-    mut put: impl FnMut(String, Tensor),
-) {
+fn rename(config: &serde_json::Value, tensors: &HashMap<String, Tensor>, layout: Layout, mut put: impl FnMut(String, Tensor)) {
     let size = |key: &str| config[key].as_u64().unwrap() as usize;
     let get = |name: &str| tensors[&format!("{name}.weight")].clone();
-    for (from, to) in [
-        ("model.embed_tokens", "token_embd"),
-        ("model.norm", "output_norm"),
-        ("lm_head", "output"),
-    ] {
+    for (from, to) in [("model.embed_tokens", "token_embd"), ("model.norm", "output_norm"), ("lm_head", "output")] {
         put(format!("{to}.weight"), get(from));
     }
     for layer in 0..size("num_hidden_layers") {
@@ -254,24 +193,15 @@ fn rename(
             put(to("attn_kv_b"), kv_b);
         } else {
             let (nope, v) = (size("qk_nope_head_dim"), size("v_head_dim"));
-            let heads = kv_b
-                .reshape((size("num_attention_heads"), nope + v, size("kv_lora_rank")))
-                .unwrap();
-            put(
-                to("attn_k_b"),
-                heads.narrow(1, 0, nope).unwrap().transpose(1, 2).unwrap(),
-            );
+            let heads = kv_b.reshape((size("num_attention_heads"), nope + v, size("kv_lora_rank"))).unwrap();
+            put(to("attn_k_b"), heads.narrow(1, 0, nope).unwrap().transpose(1, 2).unwrap());
             put(to("attn_v_b"), heads.narrow(1, nope, v).unwrap());
         }
         for part in ["gate", "up", "down"] {
-            let expert =
-                |e: usize| tensors.get(&format!("{from}.mlp.experts.{e}.{part}_proj.weight"));
+            let expert = |e: usize| tensors.get(&format!("{from}.mlp.experts.{e}.{part}_proj.weight"));
             let all: Vec<_> = (0..size("n_routed_experts")).filter_map(expert).collect();
             if !all.is_empty() {
-                put(
-                    to(&format!("ffn_{part}_exps")),
-                    Tensor::stack(&all, 0).unwrap(),
-                );
+                put(to(&format!("ffn_{part}_exps")), Tensor::stack(&all, 0).unwrap());
             }
         }
     }
