@@ -15,7 +15,7 @@ use super::error::{ModelError, Result};
 use super::matrix::Matrix;
 use super::pool::Pool;
 use super::store::Store;
-use super::weights::{Layer, Query, Weights};
+use super::weights::{Layer, Weights};
 use super::{BLOCK, Backend};
 use crate::cache::BlockId;
 use attention::Cached;
@@ -178,10 +178,8 @@ impl Backend for Cpu {
     ) -> anyhow::Result<Vec<f32>> {
         self.check(table, start, tokens, rows)?;
         let table = &table[..(start + tokens.len()).div_ceil(BLOCK)];
-        table
-            .iter()
-            .skip(start / BLOCK)
-            .for_each(|b| self.pool.grow(*b));
+        // Also the blocks before `start`: one that was never written reads as NaN.
+        table.iter().for_each(|b| self.pool.grow(*b));
         let Self {
             config,
             weights,
@@ -191,16 +189,17 @@ impl Backend for Cpu {
             ..
         } = self;
         let mut logits = vec![0.0; rows * config.vocab];
+        // The logits of the tokens before this one are not wanted.
+        let first = tokens.len() - rows;
         // Inside the pool from the beginning: entering it for every product would cost a wake-up each.
         threads.install(|| {
-            let mut done = 0;
-            for piece in tokens.chunks(PIECE) {
-                let first = tokens.len() - rows;
+            let mut out = &mut logits[..];
+            for (i, piece) in tokens.chunks(PIECE).enumerate() {
+                let done = i * PIECE;
                 let wanted = (done + piece.len()).saturating_sub(first.max(done));
-                let at = done.max(first).saturating_sub(first) * config.vocab;
-                let out = &mut logits[at..at + wanted * config.vocab];
-                run.piece(config, weights, pool, (table, start + done), piece, out);
-                done += piece.len();
+                let (now, rest) = out.split_at_mut(wanted * config.vocab);
+                run.piece(config, weights, pool, (table, start + done), piece, now);
+                out = rest;
             }
         });
         Ok(logits)
@@ -297,36 +296,13 @@ impl Run {
         at: (usize, usize),
         x: &mut [f32],
     ) {
-        let n = x.len() / c.hidden;
-        let (level, s) = (self.level, &mut self.scratch);
-        let normed = &s.normed[at.1 * c.hidden..(at.1 + n) * c.hidden];
-        let query = match &layer.query {
-            Query::Full(full) => project(level, full, normed, &mut s.query),
-            Query::Low { down, norm, up } => {
-                let low = project(level, down, normed, &mut s.low);
-                project(
-                    level,
-                    up,
-                    norms(level, low, norm, c.eps, &mut s.low_normed),
-                    &mut s.query,
-                )
-            }
-        };
-        let absorbed = fit(&mut s.absorbed, n * c.heads * c.latent());
-        attention::absorb(level, c, layer, (&self.rope, at.1), query, absorbed);
-        let means = fit(&mut s.means, n * c.heads * c.kv_lora);
-        attention::attend(level, c, cached, at.0 + at.1, absorbed, means);
-        let values = fit(&mut s.values, n * c.heads * c.v);
-        attention::expand(level, c, layer, means, values);
-        math::add(
-            level,
-            x,
-            project(level, &layer.output, values, &mut s.delta),
-            1.0,
-        );
-        let normed = norms(level, x, &layer.ffn_norm, c.eps, &mut s.normed);
-        let delta = fit(&mut s.delta, n * c.hidden);
-        moe::ffn(level, c, &layer.ffn, normed, delta, &mut s.mlps);
+        let normed = &self.scratch.normed[at.1 * c.hidden..][..x.len()];
+        let (level, s) = (self.level, &mut self.scratch.attention);
+        attention::attention(level, c, layer, cached, (&self.rope, at), normed, s);
+        math::add(level, x, &s.out[..x.len()], 1.0);
+        let normed = norms(level, x, &layer.ffn_norm, c.eps, &mut self.scratch.normed);
+        let delta = fit(&mut self.scratch.delta, x.len());
+        moe::ffn(level, c, &layer.ffn, normed, delta, &mut self.scratch.mlps);
         math::add(level, x, delta, 1.0);
     }
 

@@ -8,7 +8,7 @@
 //! ```
 use super::config::{self, Config};
 use super::error::{ModelError, Result};
-use super::gguf::Header;
+use super::gguf::{Header, TensorInfo};
 use super::matrix::{Format, Matrix};
 use super::source::{self, Slice, Source};
 use std::collections::HashMap;
@@ -66,36 +66,11 @@ impl Store {
         let header = Header::read(name, source.bytes())?;
         let config = config::from_gguf(&header)?;
         let file: Arc<str> = name.into();
-        let mut tensors = HashMap::new();
-        let mut end = None;
-        for (tensor, info) in &header.tensors {
-            let format =
-                Format::from_ggml(info.kind).ok_or_else(|| format!("of ggml type {}", info.kind));
-            let len = format
-                .as_ref()
-                .map_or(Some(0), |f| bytes_of(*f, &info.shape));
-            let wrong = |problem: &str| ModelError::tensor(name, tensor, problem);
-            let len = len.ok_or_else(|| wrong("is not a whole number of quantised blocks"))?;
-            let last = info
-                .offset
-                .checked_add(len)
-                .filter(|e| *e <= source.bytes().len());
-            let last = last.ok_or_else(|| wrong("is cut off: the file ends inside it"))?;
-            end = end.max(Some((last, tensor.as_str(), format.is_ok())));
-            let (shape, offset) = (info.shape.clone(), info.offset);
-            tensors.insert(
-                tensor.clone(),
-                Entry {
-                    source: source.clone(),
-                    file: file.clone(),
-                    format,
-                    shape,
-                    offset,
-                    len,
-                },
-            );
-        }
-        check_end(&header, end)?;
+        let entries = header.tensors.iter();
+        let entries = entries
+            .map(|(tensor, info)| Ok((tensor.clone(), Entry::gguf(&source, &file, tensor, info)?)));
+        let tensors = entries.collect::<Result<_>>()?;
+        check_end(&header, &tensors)?;
         Ok((
             Self {
                 naming: Naming::Ggml,
@@ -175,15 +150,48 @@ fn bytes_of(format: Format, shape: &[usize]) -> Option<usize> {
         .try_fold(format.row_bytes(*last)?, |n, d| n.checked_mul(*d))
 }
 
+impl Entry {
+    /// A tensor of a GGUF file; it must lie inside.
+    fn gguf(
+        source: &Arc<Source>,
+        file: &Arc<str>,
+        tensor: &str,
+        info: &TensorInfo,
+    ) -> Result<Self> {
+        let wrong = |problem: &str| ModelError::tensor(file, tensor, problem);
+        let format =
+            Format::from_ggml(info.kind).ok_or_else(|| format!("of ggml type {}", info.kind));
+        // The size of an unknown format is unknown: nobody can ask for its bytes.
+        let len = format
+            .as_ref()
+            .map_or(Some(0), |f| bytes_of(*f, &info.shape));
+        let len = len.ok_or_else(|| wrong("is not a whole number of quantised blocks"))?;
+        let end = info.offset.checked_add(len);
+        if end.is_none_or(|end| end > source.bytes().len()) {
+            return Err(wrong("is cut off: the file ends inside it"));
+        }
+        let (source, file, shape) = (source.clone(), file.clone(), info.shape.clone());
+        Ok(Self {
+            source,
+            file,
+            format,
+            shape,
+            offset: info.offset,
+            len,
+        })
+    }
+}
+
 /// A file that goes on after its last tensor is not the file that was published (two downloads in one, say).
-fn check_end(header: &Header, end: Option<(usize, &str, bool)>) -> Result<()> {
-    let Some((end, tensor, true)) = end else {
+fn check_end(header: &Header, tensors: &HashMap<String, Entry>) -> Result<()> {
+    let last = tensors
+        .iter()
+        .max_by_key(|(_, entry)| entry.offset + entry.len);
+    let Some((tensor, entry)) = last.filter(|(_, entry)| entry.format.is_ok()) else {
         return Ok(());
     };
-    let extra = header
-        .bytes
-        .len()
-        .saturating_sub(end.next_multiple_of(header.alignment));
+    let end = (entry.offset + entry.len).next_multiple_of(header.alignment);
+    let extra = header.bytes.len().saturating_sub(end);
     if extra == 0 {
         return Ok(());
     }

@@ -99,10 +99,9 @@ pub fn from_json(file: &str, text: &str) -> Result<Config> {
 
 fn without_twins(mut value: serde_json::Value) -> serde_json::Value {
     for key in ["rope_scaling", "rope_parameters"] {
-        if let Some(rope) = value.get_mut(key).and_then(|r| r.as_object_mut()) {
-            if rope.contains_key("rope_type") {
-                rope.remove("type");
-            }
+        let rope = value.get_mut(key).and_then(|r| r.as_object_mut());
+        if let Some(rope) = rope.filter(|r| r.contains_key("rope_type")) {
+            rope.remove("type");
         }
     }
     value

@@ -9,13 +9,14 @@
 use super::lanes::Level;
 use super::linear::{linear, linear_columns, spread};
 use super::product::{self, Block};
+use super::scratch::{Attention, fit};
 use super::view::{Out, Rows};
-use super::{math, rope::Rope};
+use super::{math, norms, project, rope::Rope};
 use crate::cache::BlockId;
 use crate::model::BLOCK;
 use crate::model::config::Config;
 use crate::model::pool::Pool;
-use crate::model::weights::{Keys, Layer};
+use crate::model::weights::{Keys, Layer, Query};
 use rayon::prelude::*;
 use std::cell::RefCell;
 
@@ -30,8 +31,38 @@ pub struct Cached<'a> {
     pub layer: usize,
 }
 
+/// From the normed hidden states to what attention adds, in `s.out`. `at.1` is (the first position that `rope`
+/// prepared, how many tokens after it the first one here is).
+pub fn attention(
+    level: Level,
+    c: &Config,
+    layer: &Layer,
+    cached: Cached<'_>,
+    at: (&Rope, (usize, usize)),
+    normed: &[f32],
+    s: &mut Attention,
+) {
+    let n = normed.len() / c.hidden;
+    let (rope, (start, skip)) = at;
+    let query = match &layer.query {
+        Query::Full(full) => project(level, full, normed, &mut s.query),
+        Query::Low { down, norm, up } => {
+            let low = project(level, down, normed, &mut s.low);
+            let low = norms(level, low, norm, c.eps, &mut s.low_normed);
+            project(level, up, low, &mut s.query)
+        }
+    };
+    let absorbed = fit(&mut s.absorbed, n * c.heads * c.latent());
+    absorb(level, c, layer, (rope, skip), query, absorbed);
+    let means = fit(&mut s.means, n * c.heads * c.kv_lora);
+    attend(level, c, cached, start + skip, absorbed, means);
+    let values = fit(&mut s.values, n * c.heads * c.v);
+    expand(level, c, layer, means, values);
+    project(level, &layer.output, values, &mut s.out);
+}
+
 /// Queries of the latent for `n` tokens: `query` `[n, heads · (nope + rope)]` -> `out` `[n, heads · (kv_lora + rope)]`.
-pub fn absorb(
+fn absorb(
     level: Level,
     c: &Config,
     layer: &Layer,
@@ -62,7 +93,7 @@ pub fn absorb(
 
 /// For each query, `[n, heads · (kv_lora + rope)]`, at positions `start..`: the mean of the latents that it attends to,
 /// `[n, heads · kv_lora]`.
-pub fn attend(
+fn attend(
     level: Level,
     c: &Config,
     cached: Cached<'_>,
@@ -150,7 +181,7 @@ impl<'a> Cached<'a> {
 }
 
 /// From the mean latents `[n, heads · kv_lora]` to the heads' values `[n, heads · v]`.
-pub fn expand(level: Level, c: &Config, layer: &Layer, latents: &[f32], out: &mut [f32]) {
+fn expand(level: Level, c: &Config, layer: &Layer, latents: &[f32], out: &mut [f32]) {
     let n = latents.len() / (c.heads * c.kv_lora);
     let whole = Out::all(out, c.heads * c.v);
     spread(c.heads, c.heads * n * c.v * c.kv_lora, |h| {

@@ -162,13 +162,14 @@ impl Info {
             .iter()
             .try_fold(1u64, |n, d| n.checked_mul(*d))
             .ok_or_else(|| wrong("has a size that overflows"))?;
-        if let Ok(format) = &format {
-            if elements.checked_mul(format.block().1 as u64) != Some(len) {
-                return Err(wrong(&format!(
-                    "has {len} bytes for shape {:?} in {}",
-                    self.shape, self.dtype
-                )));
-            }
+        let wanted = format
+            .as_ref()
+            .map(|f| elements.checked_mul(f.block().1 as u64));
+        if wanted.is_ok_and(|wanted| wanted != Some(len)) {
+            let (shape, dtype) = (&self.shape, &self.dtype);
+            return Err(wrong(&format!(
+                "has {len} bytes for shape {shape:?} in {dtype}"
+            )));
         }
         // In bounds of a slice in memory, as checked above, so every size fits a usize.
         Ok((
