@@ -91,7 +91,7 @@ fn write(from: &Path, to: &Path, layout: Layout, quantise: impl Fn(&Tensor) -> Q
     let mut out = Vec::new();
     rename(&config, &tensors, layout, |name: String, t: Tensor| {
         // Norms and routers stay in f32, as llama.cpp writes them, and so do rows that are not whole blocks.
-        let exact = t.rank() == 1 || name.contains("ffn_gate_inp") || t.dims().last().unwrap() % 32 != 0;
+        let exact = t.rank() == 1 || name.contains("ffn_gate_inp") || !t.dims().last().unwrap().is_multiple_of(32);
         let t = t.contiguous().unwrap();
         out.push((name, if exact { QTensor::quantize(&t, GgmlDType::F32).unwrap() } else { quantise(&t) }));
     });

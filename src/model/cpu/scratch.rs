@@ -19,19 +19,27 @@ pub struct Scratch {
     /// The hidden state, and the same after a norm.
     pub hidden: Vec<f32>,
     pub normed: Vec<f32>,
+    /// Latent and rotated key as projected.
+    pub latent: Vec<f32>,
+    pub attention: Attention,
+    /// What the second half of a layer adds to the hidden state.
+    pub delta: Vec<f32>,
+    pub mlps: Mlps,
+}
+
+/// What the first half of a layer needs.
+#[derive(Default)]
+pub struct Attention {
     /// The query's low rank, before and after its norm.
     pub low: Vec<f32>,
     pub low_normed: Vec<f32>,
     pub query: Vec<f32>,
-    /// Latent and rotated key as projected.
-    pub latent: Vec<f32>,
     /// Queries of the latent, means of latents, values of the heads.
     pub absorbed: Vec<f32>,
     pub means: Vec<f32>,
     pub values: Vec<f32>,
-    /// What a half layer adds to the hidden state.
-    pub delta: Vec<f32>,
-    pub mlps: Mlps,
+    /// What is added to the hidden state.
+    pub out: Vec<f32>,
 }
 
 /// What the second half of a layer needs.
