@@ -245,15 +245,7 @@ impl Cache {
 
     fn add(&mut self, parent: usize, tokens: &[u32], block: BlockId) -> usize {
         let path_hash = account::extend(self.node(parent).path_hash, tokens);
-        let node = Node {
-            parent,
-            children: Vec::new(),
-            tokens: tokens.into(),
-            block,
-            leases: 0,
-            last_used: self.clock,
-            path_hash,
-        };
+        let node = Node { parent, children: Vec::new(), tokens: tokens.into(), block, leases: 0, last_used: self.clock, path_hash };
         let id = self.vacant.pop().unwrap_or(self.nodes.len());
         if id == self.nodes.len() {
             self.nodes.push(None);

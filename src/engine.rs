@@ -8,6 +8,9 @@
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+pub mod local;
+pub mod scripted;
+
 /// Who is waiting for an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {

@@ -104,7 +104,7 @@ impl Source {
 
     fn open(&self) -> Result<(Cpu, Tokens), EngineError> {
         let unusable = |reason: String| error("The model cannot be used".to_owned(), reason);
-        let bad = |problem: crate::model::ModelError| unusable(problem.to_string());
+        let bad = |problem: crate::model::error::ModelError| unusable(problem.to_string());
         let odd = |problem: crate::tokens::TokenError| unusable(problem.to_string());
         let (cpu, tokens) = match self {
             Source::Nano => {
@@ -121,8 +121,9 @@ impl Source {
 fn load(source: &Source, options: &LocalOptions) -> Result<Loaded, EngineError> {
     let (backend, tokens) = source.open()?;
     if tokens.len() > backend.vocab() {
-        let reason = format!("its tokenizer has {} tokens and its weights {}; use the tokenizer it came with", tokens.len(), backend.vocab());
-        return Err(error("The model does not fit its tokenizer".to_owned(), &reason));
+        let reason =
+            format!("its tokenizer has {} tokens and its weights {}; use the tokenizer it came with", tokens.len(), backend.vocab());
+        return Err(error("The model does not fit its tokenizer".to_owned(), reason));
     }
     let cache_blocks = blocks(options.cache_bytes, free_memory(), backend.block_bytes());
     tracing::info!(model = backend.name(), cache_blocks, "model loaded");

@@ -21,7 +21,9 @@ pub enum TokenError {
         "the tokenizer splits text in a way infill does not know ({0}); use a DeepSeek-V2 model, whose pre-tokenizer is `deepseek-llm` or `deepseek-coder`"
     )]
     Split(String),
-    #[error("the model cannot fill in the middle: its tokenizer has no token {0}; use a model trained for it, such as DeepSeek-Coder-V2-Lite-Base")]
+    #[error(
+        "the model cannot fill in the middle: its tokenizer has no token {0}; use a model trained for it, such as DeepSeek-Coder-V2-Lite-Base"
+    )]
     Special(&'static str),
     #[error("the vocabulary has no token for byte {0:#04x}, so some text could not be written; use the model's own tokenizer file")]
     Byte(u8),
@@ -124,8 +126,7 @@ pub fn from_vocabulary(from: &Vocabulary) -> Result<Tokens, TokenError> {
 }
 
 /// In the order of `Special`.
-const SPECIAL: [&str; 5] =
-    ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"];
+const SPECIAL: [&str; 5] = ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"];
 
 fn build(parts: Parts) -> Result<Tokens, TokenError> {
     let special = special(|name| parts.added.get(name).or_else(|| parts.vocabulary.get(name)).copied())?;
