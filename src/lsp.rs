@@ -52,7 +52,10 @@ where
     let input = edge::Watched::new(input, session.clone(), ended.clone());
     let server = Server::new(input, output, socket).concurrency_level(CONCURRENCY);
     let gone = async {
-        ended.notified().await;
+        tokio::select! {
+            () = ended.notified() => {}
+            () = session.exit.notified() => {}
+        }
         // What was being answered when the client went has no reader: leave it a moment, not forever.
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     };

@@ -51,32 +51,19 @@ pub struct Prompt {
 pub fn verify(dir: &Path) -> Result<Report> {
     let mut model = Cpu::open(dir)?;
     let path = dir.join("reference.safetensors");
-    let bytes =
-        std::fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let file = SafeTensors::deserialize(&bytes)
-        .with_context(|| format!("{} is malformed", path.display()))?;
-    let mut names: Vec<_> = file
-        .names()
-        .into_iter()
-        .filter_map(|n| n.strip_suffix(".ids"))
-        .collect();
+    let bytes = std::fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let file = SafeTensors::deserialize(&bytes).with_context(|| format!("{} is malformed", path.display()))?;
+    let mut names: Vec<_> = file.names().into_iter().filter_map(|n| n.strip_suffix(".ids")).collect();
     names.sort_unstable();
     ensure!(!names.is_empty(), "{} holds no prompts", path.display());
-    let prompts = names
-        .into_iter()
-        .map(|name| prompt(&mut model, &file, name));
-    let prompts: Vec<Prompt> = prompts
-        .collect::<Result<_>>()
-        .with_context(|| path.display().to_string())?;
+    let prompts = names.into_iter().map(|name| prompt(&mut model, &file, name));
+    let prompts: Vec<Prompt> = prompts.collect::<Result<_>>().with_context(|| path.display().to_string())?;
     Ok(report(&model, prompts))
 }
 
 fn report(model: &Cpu, prompts: Vec<Prompt>) -> Report {
     let positions: usize = prompts.iter().map(|p| p.positions).sum();
-    let equal: f32 = prompts
-        .iter()
-        .map(|p| p.argmax_equal * p.positions as f32)
-        .sum();
+    let equal: f32 = prompts.iter().map(|p| p.argmax_equal * p.positions as f32).sum();
     let max_difference = prompts.iter().map(|p| p.max_difference).fold(0.0, worse);
     let all = prompts.iter().all(|p| p.argmax_equal == 1.0);
     Report {
@@ -100,10 +87,7 @@ fn prompt(model: &mut Cpu, file: &SafeTensors, name: &str) -> Result<Prompt> {
     let got = model.forward(&table, 0, &ids, rows)?;
     let pairs = got.iter().zip(&want);
     let vocab = model.vocab();
-    let same = got
-        .chunks_exact(vocab)
-        .zip(want.chunks_exact(vocab))
-        .filter(|(g, w)| argmax(g) == argmax(w));
+    let same = got.chunks_exact(vocab).zip(want.chunks_exact(vocab)).filter(|(g, w)| argmax(g) == argmax(w));
     Ok(Prompt {
         name: name.into(),
         tokens: ids.len(),
@@ -121,44 +105,19 @@ fn argmax(x: &[f32]) -> usize {
 fn reference(file: &SafeTensors, name: &str, vocab: usize) -> Result<(Vec<u32>, Vec<f32>, usize)> {
     let ids = tensor(file, &format!("{name}.ids"), Dtype::I64)?;
     let logits = tensor(file, &format!("{name}.logits"), Dtype::F32)?;
-    let [n] = ids.shape()[..] else {
-        anyhow::bail!("{name}.ids has shape {:?}, not [n]", ids.shape())
-    };
-    let [rows, width] = logits.shape()[..] else {
-        anyhow::bail!(
-            "{name}.logits has shape {:?}, not [rows, vocab]",
-            logits.shape()
-        )
-    };
-    ensure!(
-        width == vocab,
-        "{name}.logits are for {width} tokens, the model has {vocab}"
-    );
-    ensure!(
-        rows > 0 && rows <= n,
-        "{name} has logits for {rows} of {n} positions"
-    );
+    let [n] = ids.shape()[..] else { anyhow::bail!("{name}.ids has shape {:?}, not [n]", ids.shape()) };
+    let [rows, width] = logits.shape()[..] else { anyhow::bail!("{name}.logits has shape {:?}, not [rows, vocab]", logits.shape()) };
+    ensure!(width == vocab, "{name}.logits are for {width} tokens, the model has {vocab}");
+    ensure!(rows > 0 && rows <= n, "{name} has logits for {rows} of {n} positions");
     let (words, _) = ids.data().as_chunks::<8>();
     let ids = words.iter().map(|w| u32::try_from(i64::from_le_bytes(*w)));
-    let ids = ids
-        .collect::<std::result::Result<_, _>>()
-        .with_context(|| format!("{name}.ids"))?;
+    let ids = ids.collect::<std::result::Result<_, _>>().with_context(|| format!("{name}.ids"))?;
     let (words, _) = logits.data().as_chunks::<4>();
-    Ok((
-        ids,
-        words.iter().map(|w| f32::from_le_bytes(*w)).collect(),
-        rows,
-    ))
+    Ok((ids, words.iter().map(|w| f32::from_le_bytes(*w)).collect(), rows))
 }
 
 fn tensor<'a>(file: &'a SafeTensors, name: &str, dtype: Dtype) -> Result<TensorView<'a>> {
-    let view = file
-        .tensor(name)
-        .with_context(|| format!("tensor {name}"))?;
-    ensure!(
-        view.dtype() == dtype,
-        "tensor {name} is {:?}, not {dtype:?}",
-        view.dtype()
-    );
+    let view = file.tensor(name).with_context(|| format!("tensor {name}"))?;
+    ensure!(view.dtype() == dtype, "tensor {name} is {:?}, not {dtype:?}", view.dtype());
     Ok(view)
 }

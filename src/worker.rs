@@ -15,6 +15,7 @@ use crate::cache::Cache;
 use crate::engine::{Answer, EngineError, Event, Info, Priority, Request, Totals};
 use crate::model::{BLOCK, Backend};
 use crate::tokens::Tokens;
+use rows::Rows;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +28,7 @@ use tokio::sync::{mpsc as async_mpsc, watch};
 mod answer;
 mod draft;
 mod pick;
+mod rows;
 mod run;
 mod sequence;
 #[cfg(test)]
@@ -167,6 +169,7 @@ struct Machine {
     backend: Box<dyn Backend>,
     tokens: Arc<Tokens>,
     cache: Cache,
+    rows: Rows,
     options: Options,
     queue: Queue,
     totals: Arc<Mutex<Totals>>,
@@ -193,7 +196,7 @@ fn main(load: impl FnOnce() -> Result<Loaded, EngineError>, jobs: Receiver<Job>,
             state.send_replace(State::Ready(info(&loaded)));
             let Loaded { backend, tokens, options } = loaded;
             let cache = Cache::new(BLOCK, options.cache_blocks);
-            let mut machine = Machine { backend, tokens, cache, options, queue, totals, pace: FIRST_PACE };
+            let mut machine = Machine { backend, tokens, cache, rows: Rows::default(), options, queue, totals, pace: FIRST_PACE };
             let end = machine.serve();
             queue = machine.queue;
             end
@@ -241,6 +244,7 @@ impl Machine {
     /// After a panic nothing is known of the latents, nor of the books.
     fn recover(&mut self) {
         self.cache = Cache::new(BLOCK, self.options.cache_blocks);
+        self.rows = Rows::default();
     }
 }
 

@@ -245,10 +245,11 @@ async fn exit_codes() {
     let id = c.request("shutdown", Value::Null);
     c.answer(id).await.expect("shutdown");
     c.notify("exit", Value::Null);
-    assert_eq!(c.vanish().await, 0);
+    assert_eq!(c.exit_code().await, 0, "although the client keeps its stream open");
     let mut c = Client::start(echo("")).await;
     c.notify("exit", Value::Null);
-    assert_eq!(c.vanish().await, 1, "exit without shutdown");
+    assert_eq!(c.exit_code().await, 1, "exit without shutdown");
+    assert_eq!(Client::start(echo("")).await.vanish().await, 1, "the end of the stream without shutdown");
 }
 
 #[tokio::test]

@@ -10,9 +10,9 @@
 //! # Ok(()) }
 //! ```
 use super::{Answer, Engine, EngineError, Info, Request, Totals};
-use crate::model::Backend;
 use crate::model::cpu::Cpu;
 use crate::model::gguf::Vocabulary;
+use crate::model::{BLOCK, Backend};
 use crate::tokens::Tokens;
 use crate::worker::{Loaded, Options, State, Worker};
 use std::path::{Path, PathBuf};
@@ -136,7 +136,8 @@ pub fn tokens(model: &str) -> Result<Tokens, EngineError> {
 fn load(source: &Source, options: &LocalOptions) -> Result<Loaded, EngineError> {
     let (backend, tokens) = (source.weights()?, source.tokens()?);
     if tokens.len() > backend.vocab() {
-        let reason = format!("its tokenizer has {} tokens and its weights {}; use the tokenizer it came with", tokens.len(), backend.vocab());
+        let reason =
+            format!("its tokenizer has {} tokens and its weights {}; use the tokenizer it came with", tokens.len(), backend.vocab());
         return Err(error("The model does not fit its tokenizer".to_owned(), &reason));
     }
     let cache_blocks = blocks(options.cache_bytes, free_memory(), backend.block_bytes());
@@ -145,10 +146,13 @@ fn load(source: &Source, options: &LocalOptions) -> Result<Loaded, EngineError> 
     Ok(Loaded { backend: Box::new(backend), tokens: Arc::new(tokens), options })
 }
 
+/// "auto" holds this many tokens at most: some twenty windows' prompts.
+const AUTO_TOKENS: u64 = 65_536;
+
 /// How many blocks the budget allows. A budget beyond what is free is cut to that: the pool grows as it is used, and the
 /// system would end the process.
 fn blocks(wanted: Option<u64>, free: u64, block_bytes: usize) -> usize {
-    let bytes = wanted.unwrap_or(free / 4).min(free / 10 * 9);
+    let bytes = wanted.unwrap_or((free / 4).min(AUTO_TOKENS / BLOCK as u64 * block_bytes as u64)).min(free / 10 * 9);
     if wanted.is_some_and(|wanted| wanted > bytes) {
         tracing::warn!("cache.bytes is more than the free memory: {bytes} are used");
     }

@@ -99,10 +99,14 @@ impl Play {
     fn run(&self, script: &Script, request: &Request, piece: usize) {
         let text = match script(request) {
             Ok(text) => text,
-            Err(error) => return drop(self.send(Event::Failed(error))),
+            Err(error) => {
+                self.send(Event::Failed(error));
+                return;
+            }
         };
         let stops = request.stop.iter().filter(|stop| !stop.is_empty());
-        let end = stops.filter_map(|stop| text.find(stop)).min().unwrap_or(text.len());
+        // As the worker does: the one that is complete first.
+        let end = stops.filter_map(|stop| text.find(stop).map(|at| (at + stop.len(), at))).min().map_or(text.len(), |(_, at)| at);
         let characters: Vec<char> = text[..end].chars().collect();
         let pieces: Vec<String> = characters.chunks(piece).map(|piece| piece.iter().collect()).collect();
         let shown = pieces.len().min(request.max_tokens);

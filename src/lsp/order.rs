@@ -34,6 +34,10 @@ impl<S> Ordered<S> {
                 self.session.initialize(params);
                 None
             }
+            "exit" => {
+                self.session.exit.notify_one();
+                None
+            }
             "textDocument/didOpen" => self.session.open(params),
             "textDocument/didChange" => self.session.change(params),
             "textDocument/didClose" => self.session.close(params),

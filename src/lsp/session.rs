@@ -68,6 +68,8 @@ pub struct Session {
     options: super::Options,
     client: OnceLock<Client>,
     begun: Instant,
+    /// `exit` has come: leave, whether or not the client closes its stream.
+    pub exit: tokio::sync::Notify,
 }
 
 impl Session {
@@ -89,7 +91,7 @@ impl Session {
             to_say: options.problem.iter().map(|p| (MessageType::ERROR, p.clone())).collect(),
         };
         let (state, tickets) = (Mutex::new(state), dashmap::DashMap::new());
-        Arc::new(Session { state, tickets, options, client: OnceLock::new(), begun: Instant::now() })
+        Arc::new(Session { state, tickets, options, client: OnceLock::new(), begun: Instant::now(), exit: tokio::sync::Notify::new() })
     }
 
     /// A panic elsewhere must not silence the editor: the state is kept consistent at each step.

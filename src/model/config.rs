@@ -71,24 +71,14 @@ pub struct Yarn {
 impl Yarn {
     /// m = log_multiplier · ln(factor) + 1; the softmax scale is multiplied by m².
     pub fn mscale(&self) -> f64 {
-        if self.factor <= 1.0 {
-            1.0
-        } else {
-            self.log_multiplier * self.factor.ln() + 1.0
-        }
+        if self.factor <= 1.0 { 1.0 } else { self.log_multiplier * self.factor.ln() + 1.0 }
     }
 
     /// How far frequency `i` of `n` is interpolated: 0 kept, 1 divided by the factor.
     fn ramp(&self, i: usize, n: usize, theta: f64) -> f32 {
         let dim = (2 * n) as f64;
-        let turn = |rotations: f64| {
-            dim * (self.original as f64 / (rotations * std::f64::consts::TAU)).ln()
-                / (2.0 * theta.ln())
-        };
-        let (low, mut high) = (
-            turn(self.fast).floor().max(0.0),
-            turn(self.slow).ceil().min(dim - 1.0),
-        );
+        let turn = |rotations: f64| dim * (self.original as f64 / (rotations * std::f64::consts::TAU)).ln() / (2.0 * theta.ln());
+        let (low, mut high) = (turn(self.fast).floor().max(0.0), turn(self.slow).ceil().min(dim - 1.0));
         if low == high {
             high += 0.001;
         }
@@ -146,16 +136,10 @@ impl Config {
             }
         }
         if !self.rope.is_multiple_of(2) {
-            return wrong(
-                "the rotated width",
-                format!("is {}, which is odd", self.rope),
-            );
+            return wrong("the rotated width", format!("is {}, which is odd", self.rope));
         }
         if self.chosen > self.experts || self.shared > 1 << 10 || self.first_moe > 1 << 16 {
-            return wrong(
-                "the number of experts",
-                format!("is {}, fewer than the {} chosen", self.experts, self.chosen),
-            );
+            return wrong("the number of experts", format!("is {}, fewer than the {} chosen", self.experts, self.chosen));
         }
         self.check_groups(file)?;
         self.check_numbers(file)?;
@@ -186,15 +170,11 @@ impl Config {
         let Some((groups, used)) = self.groups else {
             return Ok(());
         };
-        let fits =
-            groups > 0 && self.experts.is_multiple_of(groups) && (1..=groups).contains(&used);
+        let fits = groups > 0 && self.experts.is_multiple_of(groups) && (1..=groups).contains(&used);
         if fits && self.chosen <= self.experts / groups * used {
             return Ok(());
         }
-        let problem = format!(
-            "({groups} groups, {used} used) do not suit {} experts of which {} are chosen",
-            self.experts, self.chosen
-        );
+        let problem = format!("({groups} groups, {used} used) do not suit {} experts of which {} are chosen", self.experts, self.chosen);
         Err(ModelError::config(file, "the expert groups", problem))
     }
 
@@ -213,12 +193,7 @@ impl Config {
             return Ok(());
         };
         let sane = |x: f64| x.is_finite() && x > 0.0;
-        if !(sane(yarn.factor)
-            && sane(yarn.fast)
-            && sane(yarn.slow)
-            && sane(yarn.mscale())
-            && sane(yarn.amplitude))
-        {
+        if !(sane(yarn.factor) && sane(yarn.fast) && sane(yarn.slow) && sane(yarn.mscale()) && sane(yarn.amplitude)) {
             return wrong("the YaRN scaling", yarn.factor);
         }
         if yarn.original == 0 {

@@ -77,28 +77,15 @@ impl Cpu {
 
     fn new(name: &str, store: &Store, config: Config) -> Result<Self> {
         let weights = Weights::load(store, &config)?;
-        let threads = rayon::ThreadPoolBuilder::new()
-            .thread_name(|i| format!("model-{i}"))
-            .build();
+        let threads = rayon::ThreadPoolBuilder::new().thread_name(|i| format!("model-{i}")).build();
         let threads = threads.map_err(|e| ModelError::File {
             file: store.name.clone(),
             problem: format!("cannot be run: the system gives no threads ({e})"),
             remedy: "Raise the limit on processes".into(),
         })?;
-        let run = Run {
-            level: Level::best(),
-            rope: Rope::new(&config),
-            scratch: Scratch::default(),
-        };
+        let run = Run { level: Level::best(), rope: Rope::new(&config), scratch: Scratch::default() };
         let pool = Pool::new(config.layers, config.latent());
-        Ok(Self {
-            name: name.into(),
-            config,
-            weights,
-            pool,
-            threads,
-            run,
-        })
+        Ok(Self { name: name.into(), config, weights, pool, threads, run })
     }
 
     /// The shape of the model.
@@ -121,37 +108,14 @@ impl Cpu {
         self.pool.poison(block, slot);
     }
 
-    fn check(
-        &self,
-        table: &[BlockId],
-        start: usize,
-        tokens: &[u32],
-        rows: usize,
-    ) -> anyhow::Result<()> {
+    fn check(&self, table: &[BlockId], start: usize, tokens: &[u32], rows: usize) -> anyhow::Result<()> {
         let c = &self.config;
         let end = start.saturating_add(tokens.len());
-        anyhow::ensure!(
-            end <= c.context,
-            "position {end} is beyond the model's {} positions",
-            c.context
-        );
-        anyhow::ensure!(
-            end <= table.len() * BLOCK,
-            "{} blocks do not hold {end} positions",
-            table.len()
-        );
-        anyhow::ensure!(
-            rows <= tokens.len(),
-            "logits of {rows} tokens wanted, but only {} are new",
-            tokens.len()
-        );
+        anyhow::ensure!(end <= c.context, "position {end} is beyond the model's {} positions", c.context);
+        anyhow::ensure!(end <= table.len() * BLOCK, "{} blocks do not hold {end} positions", table.len());
+        anyhow::ensure!(rows <= tokens.len(), "logits of {rows} tokens wanted, but only {} are new", tokens.len());
         let bad = tokens.iter().find(|t| **t as usize >= c.vocab);
-        anyhow::ensure!(
-            bad.is_none(),
-            "token {} is outside the vocabulary of {}",
-            bad.unwrap_or(&0),
-            c.vocab
-        );
+        anyhow::ensure!(bad.is_none(), "token {} is outside the vocabulary of {}", bad.unwrap_or(&0), c.vocab);
         Ok(())
     }
 }
@@ -169,25 +133,12 @@ impl Backend for Cpu {
         self.pool.block_bytes()
     }
 
-    fn forward(
-        &mut self,
-        table: &[BlockId],
-        start: usize,
-        tokens: &[u32],
-        rows: usize,
-    ) -> anyhow::Result<Vec<f32>> {
+    fn forward(&mut self, table: &[BlockId], start: usize, tokens: &[u32], rows: usize) -> anyhow::Result<Vec<f32>> {
         self.check(table, start, tokens, rows)?;
         let table = &table[..(start + tokens.len()).div_ceil(BLOCK)];
         // Also the blocks before `start`: one that was never written reads as NaN.
         table.iter().for_each(|b| self.pool.grow(*b));
-        let Self {
-            config,
-            weights,
-            pool,
-            threads,
-            run,
-            ..
-        } = self;
+        let Self { config, weights, pool, threads, run, .. } = self;
         let mut logits = vec![0.0; rows * config.vocab];
         // The logits of the tokens before this one are not wanted.
         let first = tokens.len() - rows;
@@ -212,38 +163,20 @@ impl Backend for Cpu {
 
 impl Run {
     /// Runs up to [`PIECE`] tokens at positions `at.1..`; `logits` has room for those of the last ones.
-    fn piece(
-        &mut self,
-        c: &Config,
-        weights: &Weights,
-        pool: &mut Pool,
-        at: (&[BlockId], usize),
-        tokens: &[u32],
-        logits: &mut [f32],
-    ) {
+    fn piece(&mut self, c: &Config, weights: &Weights, pool: &mut Pool, at: (&[BlockId], usize), tokens: &[u32], logits: &mut [f32]) {
         let mut hidden = std::mem::take(&mut self.scratch.hidden);
         let x = fit(&mut hidden, tokens.len() * c.hidden);
-        x.chunks_exact_mut(c.hidden)
-            .zip(tokens)
-            .for_each(|(row, token)| weights.embedding.row(*token as usize, row));
+        x.chunks_exact_mut(c.hidden).zip(tokens).for_each(|(row, token)| weights.embedding.row(*token as usize, row));
         self.rope.prepare(at.1, tokens.len());
         let wanted = logits.len() / c.vocab;
         for (i, layer) in weights.layers.iter().enumerate() {
             self.remember(c, layer, pool, (at.0, at.1, i), x);
             // After the last latents only the tokens whose logits are wanted go on.
-            let skip = if i + 1 == c.layers {
-                tokens.len() - wanted
-            } else {
-                0
-            };
+            let skip = if i + 1 == c.layers { tokens.len() - wanted } else { 0 };
             if skip == tokens.len() {
                 break;
             }
-            let cached = Cached {
-                pool,
-                table: at.0,
-                layer: i,
-            };
+            let cached = Cached { pool, table: at.0, layer: i };
             self.layer(c, layer, cached, (at.1, skip), &mut x[skip * c.hidden..]);
         }
         let last = &mut x[(tokens.len() - wanted) * c.hidden..];
@@ -252,35 +185,16 @@ impl Run {
     }
 
     /// Writes the latents of the tokens `x` into layer `at.2` of the pool.
-    fn remember(
-        &mut self,
-        c: &Config,
-        layer: &Layer,
-        pool: &mut Pool,
-        at: (&[BlockId], usize, usize),
-        x: &[f32],
-    ) {
+    fn remember(&mut self, c: &Config, layer: &Layer, pool: &mut Pool, at: (&[BlockId], usize, usize), x: &[f32]) {
         let (table, start, index) = at;
         let n = x.len() / c.hidden;
-        let normed = norms(
-            self.level,
-            x,
-            &layer.attention_norm,
-            c.eps,
-            &mut self.scratch.normed,
-        );
+        let normed = norms(self.level, x, &layer.attention_norm, c.eps, &mut self.scratch.normed);
         let latent = project(self.level, &layer.latent, normed, &mut self.scratch.latent);
         for i in 0..n {
             let position = start + i;
             let slot = pool.slot_mut(table[position / BLOCK], index, position % BLOCK);
             let (low, key) = latent[i * c.latent()..(i + 1) * c.latent()].split_at(c.kv_lora);
-            math::norm(
-                self.level,
-                low,
-                &layer.latent_norm,
-                c.eps,
-                &mut slot[..c.kv_lora],
-            );
+            math::norm(self.level, low, &layer.latent_norm, c.eps, &mut slot[..c.kv_lora]);
             slot[c.kv_lora..].copy_from_slice(key);
             self.rope.turn(i, &mut slot[c.kv_lora..]);
         }
@@ -288,14 +202,7 @@ impl Run {
 
     /// One layer for the tokens `x`, the first of which is the `at.1`-th of those at positions `at.0..`.
     /// [`Run::remember`] has left their norms in the scratch.
-    fn layer(
-        &mut self,
-        c: &Config,
-        layer: &Layer,
-        cached: Cached<'_>,
-        at: (usize, usize),
-        x: &mut [f32],
-    ) {
+    fn layer(&mut self, c: &Config, layer: &Layer, cached: Cached<'_>, at: (usize, usize), x: &mut [f32]) {
         let normed = &self.scratch.normed[at.1 * c.hidden..][..x.len()];
         let (level, s) = (self.level, &mut self.scratch.attention);
         attention::attention(level, c, layer, cached, (&self.rope, at), normed, s);
@@ -307,34 +214,15 @@ impl Run {
     }
 
     fn head(&mut self, c: &Config, weights: &Weights, x: &[f32], logits: &mut [f32]) {
-        let normed = norms(
-            self.level,
-            x,
-            &weights.norm,
-            c.eps,
-            &mut self.scratch.normed,
-        );
-        linear(
-            self.level,
-            &weights.head,
-            Rows::all(normed, c.hidden),
-            Out::all(logits, c.vocab),
-        );
+        let normed = norms(self.level, x, &weights.norm, c.eps, &mut self.scratch.normed);
+        linear(self.level, &weights.head, Rows::all(normed, c.hidden), Out::all(logits, c.vocab));
     }
 }
 
 /// Each row of `x` through a norm.
-fn norms<'a>(
-    level: Level,
-    x: &[f32],
-    weight: &[f32],
-    eps: f32,
-    out: &'a mut Vec<f32>,
-) -> &'a mut [f32] {
+fn norms<'a>(level: Level, x: &[f32], weight: &[f32], eps: f32, out: &'a mut Vec<f32>) -> &'a mut [f32] {
     let out = fit(out, x.len());
-    let rows = x
-        .chunks_exact(weight.len())
-        .zip(out.chunks_exact_mut(weight.len()));
+    let rows = x.chunks_exact(weight.len()).zip(out.chunks_exact_mut(weight.len()));
     rows.for_each(|(x, out)| math::norm(level, x, weight, eps, out));
     out
 }

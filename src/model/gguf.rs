@@ -101,10 +101,7 @@ impl Vocabulary {
 pub fn vocabulary(header: &Header) -> Result<Vocabulary> {
     let model = header.text("tokenizer.ggml.model")?;
     if model != "gpt2" {
-        return Err(header.wrong(
-            "tokenizer.ggml.model",
-            format!("is {model:?}, not the byte-level \"gpt2\""),
-        ));
+        return Err(header.wrong("tokenizer.ggml.model", format!("is {model:?}, not the byte-level \"gpt2\"")));
     }
     let tokens = header.texts("tokenizer.ggml.tokens")?;
     let id = |keys: [&str; 2], text: &str| special(header, &tokens, keys, text);
@@ -117,28 +114,18 @@ pub fn vocabulary(header: &Header) -> Result<Vocabulary> {
         token_types: token_types(header, tokens.len())?,
         merges: header.texts("tokenizer.ggml.merges")?,
         pre: header.text("tokenizer.ggml.pre").unwrap_or_default(),
-        add_bos: !matches!(
-            header.metadata.get("tokenizer.ggml.add_bos_token"),
-            Some(Value::Bool(false))
-        ),
+        add_bos: !matches!(header.metadata.get("tokenizer.ggml.add_bos_token"), Some(Value::Bool(false))),
         tokens: Vec::new(),
     };
     Ok(Vocabulary { tokens, ..found })
 }
 
 fn special(header: &Header, tokens: &[String], keys: [&str; 2], text: &str) -> Result<Option<u32>> {
-    for key in keys
-        .iter()
-        .filter(|k| !k.is_empty())
-        .map(|k| format!("tokenizer.ggml.{k}"))
-    {
+    for key in keys.iter().filter(|k| !k.is_empty()).map(|k| format!("tokenizer.ggml.{k}")) {
         if header.metadata.contains_key(&key) {
             let id = header.number(&key)?;
             if id >= tokens.len() {
-                return Err(header.wrong(
-                    &key,
-                    format!("is {id}, but the vocabulary has {} tokens", tokens.len()),
-                ));
+                return Err(header.wrong(&key, format!("is {id}, but the vocabulary has {} tokens", tokens.len())));
             }
             return Ok(Some(id as u32));
         }
@@ -153,10 +140,7 @@ fn token_types(header: &Header, tokens: usize) -> Result<Vec<i32>> {
     }
     let types: Vec<i32> = header.array(KEY)?.integers().map(|t| t as i32).collect();
     if types.len() != tokens {
-        return Err(header.wrong(
-            KEY,
-            format!("has {} entries for {tokens} tokens", types.len()),
-        ));
+        return Err(header.wrong(KEY, format!("has {} entries for {tokens} tokens", types.len())));
     }
     Ok(types)
 }
@@ -171,23 +155,13 @@ impl<'a> Header<'a> {
         let mut cursor = Cursor { file, bytes, at: 0 };
         if cursor.take(4, "the magic number")? != b"GGUF" {
             let remedy = "Name a .gguf file, or the folder of a Hugging Face checkpoint".into();
-            return Err(ModelError::File {
-                file: file.into(),
-                problem: "is not a GGUF file".into(),
-                remedy,
-            });
+            return Err(ModelError::File { file: file.into(), problem: "is not a GGUF file".into(), remedy });
         }
         let version = cursor.u32("the version")?;
         if !(2..=3).contains(&version) {
-            return Err(ModelError::corrupt(
-                file,
-                format!("is GGUF version {version}; versions 2 and 3 are supported"),
-            ));
+            return Err(ModelError::corrupt(file, format!("is GGUF version {version}; versions 2 and 3 are supported")));
         }
-        let (tensors, keys) = (
-            cursor.u64("the tensor count")?,
-            cursor.u64("the key count")?,
-        );
+        let (tensors, keys) = (cursor.u64("the tensor count")?, cursor.u64("the key count")?);
         let metadata = cursor.metadata(keys)?;
         let alignment = alignment(file, &metadata)?;
         let mut tensors = cursor.tensors(tensors)?;
@@ -196,20 +170,12 @@ impl<'a> Header<'a> {
             info.offset = place(info.offset as u64, data, bytes.len())
                 .ok_or_else(|| ModelError::tensor(file, name, "begins past the end of the file"))?;
         }
-        Ok(Self {
-            file: file.into(),
-            bytes,
-            metadata,
-            tensors,
-            alignment: alignment as usize,
-        })
+        Ok(Self { file: file.into(), bytes, metadata, tensors, alignment: alignment as usize })
     }
 
     /// A key that must be there.
     pub fn get(&self, key: &str) -> Result<&Value<'a>> {
-        self.metadata
-            .get(key)
-            .ok_or_else(|| self.wrong(key, "is missing"))
+        self.metadata.get(key).ok_or_else(|| self.wrong(key, "is missing"))
     }
 
     /// A size: any integer type, not negative.
@@ -243,9 +209,7 @@ impl<'a> Header<'a> {
     /// An array of strings.
     pub fn texts(&self, key: &str) -> Result<Vec<String>> {
         let array = self.array(key)?;
-        array
-            .texts()
-            .ok_or_else(|| self.wrong(key, "is not a list of texts"))
+        array.texts().ok_or_else(|| self.wrong(key, "is not a list of texts"))
     }
 
     fn array(&self, key: &str) -> Result<&Array<'a>> {
@@ -262,45 +226,29 @@ impl<'a> Header<'a> {
 }
 
 fn place(offset: u64, data: u64, len: usize) -> Option<usize> {
-    usize::try_from(data.checked_add(offset)?)
-        .ok()
-        .filter(|at| *at <= len)
+    usize::try_from(data.checked_add(offset)?).ok().filter(|at| *at <= len)
 }
 
 fn alignment(file: &str, metadata: &HashMap<String, Value>) -> Result<u64> {
     match metadata.get("general.alignment") {
         None => Ok(ALIGNMENT),
         Some(Value::Unsigned(n)) if n.is_power_of_two() && *n <= 1 << 20 => Ok(*n),
-        Some(_) => Err(ModelError::config(
-            file,
-            "general.alignment",
-            "is not a power of two up to 1048576",
-        )),
+        Some(_) => Err(ModelError::config(file, "general.alignment", "is not a power of two up to 1048576")),
     }
 }
 
 impl Array<'_> {
     fn texts(&self) -> Option<Vec<String>> {
-        let mut cursor = Cursor {
-            file: "",
-            bytes: self.bytes,
-            at: 0,
-        };
+        let mut cursor = Cursor { file: "", bytes: self.bytes, at: 0 };
         if self.kind != kind::TEXT {
             return None;
         }
-        (0..self.count)
-            .map(|_| Some(cursor.text("").ok()?.into_owned()))
-            .collect()
+        (0..self.count).map(|_| Some(cursor.text("").ok()?.into_owned())).collect()
     }
 
     /// The whole numbers; values of another type are passed over.
     fn integers(&self) -> impl Iterator<Item = i64> + '_ {
-        let mut cursor = Cursor {
-            file: "",
-            bytes: self.bytes,
-            at: 0,
-        };
+        let mut cursor = Cursor { file: "", bytes: self.bytes, at: 0 };
         (0..self.count).map_while(move |_| match cursor.value(self.kind).ok()? {
             Value::Unsigned(n) => i64::try_from(n).ok(),
             Value::Signed(n) => Some(n),
@@ -335,12 +283,8 @@ struct Cursor<'f, 'a> {
 
 impl<'a> Cursor<'_, 'a> {
     fn take(&mut self, n: usize, what: &str) -> Result<&'a [u8]> {
-        let end = self
-            .at
-            .checked_add(n)
-            .filter(|end| *end <= self.bytes.len());
-        let end =
-            end.ok_or_else(|| ModelError::corrupt(self.file, format!("ends inside {what}")))?;
+        let end = self.at.checked_add(n).filter(|end| *end <= self.bytes.len());
+        let end = end.ok_or_else(|| ModelError::corrupt(self.file, format!("ends inside {what}")))?;
         let taken = &self.bytes[self.at..end];
         self.at = end;
         Ok(taken)
@@ -363,9 +307,7 @@ impl<'a> Cursor<'_, 'a> {
     fn text(&mut self, what: &str) -> Result<Cow<'a, str>> {
         let n = self.u64(what)?;
         // A length past usize is past the end of any file.
-        Ok(String::from_utf8_lossy(
-            self.take(usize::try_from(n).unwrap_or(usize::MAX), what)?,
-        ))
+        Ok(String::from_utf8_lossy(self.take(usize::try_from(n).unwrap_or(usize::MAX), what)?))
     }
 
     fn metadata(&mut self, keys: u64) -> Result<HashMap<String, Value<'a>>> {
@@ -396,10 +338,7 @@ impl<'a> Cursor<'_, 'a> {
             11 => Value::Signed(i64::from_le_bytes(self.array(WHAT)?)),
             12 => Value::Float(f64::from_le_bytes(self.array(WHAT)?)),
             _ => {
-                return Err(ModelError::corrupt(
-                    self.file,
-                    format!("has a metadata value of unknown type {kind}"),
-                ));
+                return Err(ModelError::corrupt(self.file, format!("has a metadata value of unknown type {kind}")));
             }
         })
     }
@@ -409,9 +348,7 @@ impl<'a> Cursor<'_, 'a> {
         let (kind, count) = (self.u32(WHAT)?, self.u64(WHAT)?);
         let begin = self.at;
         if let Some(size) = kind::size(kind) {
-            let n = usize::try_from(count)
-                .ok()
-                .and_then(|n| n.checked_mul(size));
+            let n = usize::try_from(count).ok().and_then(|n| n.checked_mul(size));
             self.take(n.unwrap_or(usize::MAX), WHAT)?;
         } else if kind == kind::TEXT {
             for _ in 0..count {
@@ -419,16 +356,9 @@ impl<'a> Cursor<'_, 'a> {
             }
         } else {
             // Lists of lists are allowed by the format and used by nobody: refusing them bounds the recursion.
-            return Err(ModelError::corrupt(
-                self.file,
-                format!("has a metadata list of unsupported type {kind}"),
-            ));
+            return Err(ModelError::corrupt(self.file, format!("has a metadata list of unsupported type {kind}")));
         }
-        Ok(Array {
-            kind,
-            count,
-            bytes: &self.bytes[begin..self.at],
-        })
+        Ok(Array { kind, count, bytes: &self.bytes[begin..self.at] })
     }
 
     fn tensors(&mut self, count: u64) -> Result<HashMap<String, TensorInfo>> {
@@ -447,10 +377,7 @@ impl<'a> Cursor<'_, 'a> {
     fn tensor(&mut self, name: &str) -> Result<TensorInfo> {
         const WHAT: &str = "a tensor's description";
         let wrong = |problem: &str| ModelError::tensor(self.file, name, problem);
-        let (short, many) = (
-            wrong("has a size that overflows"),
-            wrong("has more than 4 dimensions"),
-        );
+        let (short, many) = (wrong("has a size that overflows"), wrong("has more than 4 dimensions"));
         let dims = self.u32(WHAT)?;
         if dims > MAX_DIMS {
             return Err(many);
@@ -460,17 +387,10 @@ impl<'a> Cursor<'_, 'a> {
             shape.push(usize::try_from(self.u64(WHAT)?).map_err(|_| short.clone())?);
         }
         shape.reverse();
-        shape
-            .iter()
-            .try_fold(1usize, |n, d| n.checked_mul(*d))
-            .ok_or(short.clone())?;
+        shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).ok_or(short.clone())?;
         let kind = self.u32(WHAT)?;
         let offset = usize::try_from(self.u64(WHAT)?).map_err(|_| short)?;
-        Ok(TensorInfo {
-            shape,
-            kind,
-            offset,
-        })
+        Ok(TensorInfo { shape, kind, offset })
     }
 }
 

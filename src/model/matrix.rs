@@ -25,19 +25,8 @@ pub enum Format {
 }
 
 impl Format {
-    const ALL: [Self; 11] = [
-        Self::F32,
-        Self::F16,
-        Self::Q4_0,
-        Self::Q4_1,
-        Self::Q5_0,
-        Self::Q5_1,
-        Self::Q8_0,
-        Self::Q4K,
-        Self::Q5K,
-        Self::Q6K,
-        Self::BF16,
-    ];
+    const ALL: [Self; 11] =
+        [Self::F32, Self::F16, Self::Q4_0, Self::Q4_1, Self::Q5_0, Self::Q5_1, Self::Q8_0, Self::Q4K, Self::Q5K, Self::Q6K, Self::BF16];
 
     /// The format that ggml numbers `kind`.
     pub fn from_ggml(kind: u32) -> Option<Self> {
@@ -63,8 +52,7 @@ impl Format {
     /// Bytes of a row of `cols` elements; `None` where the row is not a whole number of blocks.
     pub fn row_bytes(self, cols: usize) -> Option<usize> {
         let (elements, bytes, _) = self.block();
-        cols.is_multiple_of(elements)
-            .then(|| cols / elements * bytes)
+        cols.is_multiple_of(elements).then(|| cols / elements * bytes)
     }
 
     /// Whether elements are plain numbers rather than blocks.
@@ -85,26 +73,14 @@ pub struct Matrix {
 impl Matrix {
     /// `data` must be exactly `rows` rows of `cols` elements.
     pub fn new(format: Format, rows: usize, cols: usize, data: Slice) -> Self {
-        assert_eq!(
-            format.row_bytes(cols).map(|n| n * rows),
-            Some(data.bytes().len())
-        );
-        Self {
-            format,
-            rows,
-            cols,
-            data,
-        }
+        assert_eq!(format.row_bytes(cols).map(|n| n * rows), Some(data.bytes().len()));
+        Self { format, rows, cols, data }
     }
 
     /// Rows `first..first + count`, still in place.
     pub fn part(&self, first: usize, count: usize) -> Self {
         let row = self.row_bytes();
-        Self {
-            rows: count,
-            data: self.data.part(first * row, count * row),
-            ..*self
-        }
+        Self { rows: count, data: self.data.part(first * row, count * row), ..*self }
     }
 
     /// Bytes of one row.
@@ -126,10 +102,7 @@ impl Matrix {
     pub fn blocks<T: GgmlType>(&self) -> &[T] {
         let bytes = self.data.bytes();
         assert_eq!(T::DTYPE.type_size(), size_of::<T>());
-        assert_eq!(
-            self.format.block(),
-            (T::BLCK_SIZE, size_of::<T>(), align_of::<T>())
-        );
+        assert_eq!(self.format.block(), (T::BLCK_SIZE, size_of::<T>(), align_of::<T>()));
         assert_eq!(bytes.as_ptr().align_offset(align_of::<T>()), 0);
         // SAFETY: size and alignment as just checked; candle's block types are repr(C), of integers and f16 only, so
         // any bytes are a value.
@@ -141,14 +114,8 @@ impl Matrix {
         let one = self.part(row, 1);
         match self.format {
             Format::F32 => out.copy_from_slice(one.values()),
-            Format::F16 => out
-                .iter_mut()
-                .zip(one.values::<half::f16>())
-                .for_each(|(o, x)| *o = x.to_f32()),
-            Format::BF16 => out
-                .iter_mut()
-                .zip(one.values::<half::bf16>())
-                .for_each(|(o, x)| *o = x.to_f32()),
+            Format::F16 => out.iter_mut().zip(one.values::<half::f16>()).for_each(|(o, x)| *o = x.to_f32()),
+            Format::BF16 => out.iter_mut().zip(one.values::<half::bf16>()).for_each(|(o, x)| *o = x.to_f32()),
             Format::Q4_0 => k::BlockQ4_0::to_float(one.blocks(), out),
             Format::Q4_1 => k::BlockQ4_1::to_float(one.blocks(), out),
             Format::Q5_0 => k::BlockQ5_0::to_float(one.blocks(), out),

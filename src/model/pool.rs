@@ -24,11 +24,7 @@ pub struct Pool {
 impl Pool {
     /// An empty pool for `layers` layers with `width` values per position.
     pub fn new(layers: usize, width: usize) -> Self {
-        Self {
-            layers,
-            width,
-            blocks: Vec::new(),
-        }
+        Self { layers, width, blocks: Vec::new() }
     }
 
     /// Bytes of one block.
@@ -69,10 +65,7 @@ impl Pool {
         self.poison(to, slots);
         let copy = std::mem::take(&mut self.blocks[from.0 as usize]);
         let n = BLOCK * self.width;
-        for (to, from) in self.blocks[to.0 as usize]
-            .chunks_exact_mut(n)
-            .zip(copy.chunks_exact(n))
-        {
+        for (to, from) in self.blocks[to.0 as usize].chunks_exact_mut(n).zip(copy.chunks_exact(n)) {
             to[..slots * self.width].copy_from_slice(&from[..slots * self.width]);
         }
         self.blocks[from.0 as usize] = copy;
@@ -111,8 +104,6 @@ mod tests {
         pool.grow(BlockId(0));
         (0..BLOCK).for_each(|s| (0..2).for_each(|l| pool.slot_mut(BlockId(0), l, s).fill(1.0)));
         pool.poison(BlockId(0), 15);
-        assert!((0..2).all(
-            |l| pool.block(BlockId(0), l)[14] == 1.0 && pool.block(BlockId(0), l)[15].is_nan()
-        ));
+        assert!((0..2).all(|l| pool.block(BlockId(0), l)[14] == 1.0 && pool.block(BlockId(0), l)[15].is_nan()));
     }
 }

@@ -32,9 +32,7 @@ impl Source {
             Self::Map(map) => map,
             Self::Static(bytes) => bytes,
             // SAFETY: any u64 is eight valid bytes, and the length covers exactly the vector.
-            Self::Owned(words) => unsafe {
-                std::slice::from_raw_parts(words.as_ptr().cast(), words.len() * 8)
-            },
+            Self::Owned(words) => unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), words.len() * 8) },
         }
     }
 
@@ -75,40 +73,22 @@ impl Slice {
     pub fn new(source: &Arc<Source>, offset: usize, len: usize, align: usize) -> Option<Self> {
         let bytes = source.bytes().get(offset..offset.checked_add(len)?)?;
         if bytes.as_ptr().align_offset(align) == 0 {
-            return Some(Self {
-                source: source.clone(),
-                offset,
-                len,
-            });
+            return Some(Self { source: source.clone(), offset, len });
         }
-        Some(Self {
-            source: Arc::new(Source::copy(bytes)),
-            offset: 0,
-            len,
-        })
+        Some(Self { source: Arc::new(Source::copy(bytes)), offset: 0, len })
     }
 
     /// An owned slice of numbers.
     pub fn of_f32(values: &[f32]) -> Self {
         // SAFETY: f32 has no padding; the bytes are read while `values` is borrowed.
-        let bytes = unsafe {
-            std::slice::from_raw_parts(values.as_ptr().cast(), std::mem::size_of_val(values))
-        };
-        Self {
-            source: Arc::new(Source::copy(bytes)),
-            offset: 0,
-            len: bytes.len(),
-        }
+        let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), std::mem::size_of_val(values)) };
+        Self { source: Arc::new(Source::copy(bytes)), offset: 0, len: bytes.len() }
     }
 
     /// Part of this slice, in bytes; it must lie inside and begin at an element.
     pub fn part(&self, offset: usize, len: usize) -> Self {
         assert!(offset + len <= self.len, "a part outside its slice");
-        Self {
-            source: self.source.clone(),
-            offset: self.offset + offset,
-            len,
-        }
+        Self { source: self.source.clone(), offset: self.offset + offset, len }
     }
 
     /// The bytes.
@@ -119,11 +99,7 @@ impl Slice {
     /// The bytes as elements of type `T`. Panics where they are not aligned for `T` (see [`Slice::new`]).
     pub fn as_slice<T: Plain>(&self) -> &[T] {
         let bytes = self.bytes();
-        assert_eq!(
-            bytes.as_ptr().align_offset(align_of::<T>()),
-            0,
-            "a slice of the wrong alignment"
-        );
+        assert_eq!(bytes.as_ptr().align_offset(align_of::<T>()), 0, "a slice of the wrong alignment");
         // SAFETY: aligned as just checked, inside `bytes`, and every pattern is a `T` (trait `Plain`).
         unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / size_of::<T>()) }
     }

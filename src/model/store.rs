@@ -67,18 +67,10 @@ impl Store {
         let config = config::from_gguf(&header)?;
         let file: Arc<str> = name.into();
         let entries = header.tensors.iter();
-        let entries = entries
-            .map(|(tensor, info)| Ok((tensor.clone(), Entry::gguf(&source, &file, tensor, info)?)));
+        let entries = entries.map(|(tensor, info)| Ok((tensor.clone(), Entry::gguf(&source, &file, tensor, info)?)));
         let tensors = entries.collect::<Result<_>>()?;
         check_end(&header, &tensors)?;
-        Ok((
-            Self {
-                naming: Naming::Ggml,
-                name: name.into(),
-                tensors,
-            },
-            config,
-        ))
+        Ok((Self { naming: Naming::Ggml, name: name.into(), tensors }, config))
     }
 
     /// Whether there is a tensor of this name.
@@ -110,83 +102,49 @@ impl Store {
         let entry = self.tensors.get(name).ok_or_else(missing)?;
         let wrong = |problem: String, remedy: &str| {
             let (file, tensor) = (entry.file.to_string(), name.to_string());
-            ModelError::Tensor {
-                file,
-                tensor,
-                problem,
-                remedy: remedy.into(),
-            }
+            ModelError::Tensor { file, tensor, problem, remedy: remedy.into() }
         };
         let format = entry.format.clone().map_err(|f| {
             let remedy = "Choose a model in F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K";
             wrong(format!("is {f}, which is not supported"), remedy)
         })?;
         if entry.shape != shape {
-            let problem = format!(
-                "has shape {:?}, the configuration asks for {shape:?}",
-                entry.shape
-            );
-            return Err(wrong(
-                problem,
-                "The weights do not belong to this configuration; download both again",
-            ));
+            let problem = format!("has shape {:?}, the configuration asks for {shape:?}", entry.shape);
+            return Err(wrong(problem, "The weights do not belong to this configuration; download both again"));
         }
         let data = Slice::new(&entry.source, entry.offset, entry.len, format.block().2);
         let data = data.ok_or_else(|| wrong("is cut off".into(), "Download it again"))?;
         let cols = shape.last().copied().unwrap_or(1);
-        Ok(Matrix::new(
-            format,
-            shape.iter().rev().skip(1).product(),
-            cols,
-            data,
-        ))
+        Ok(Matrix::new(format, shape.iter().rev().skip(1).product(), cols, data))
     }
 }
 
 /// Bytes of a tensor; `None` where its rows are not whole blocks or the size overflows.
 fn bytes_of(format: Format, shape: &[usize]) -> Option<usize> {
     let (last, rest) = shape.split_last()?;
-    rest.iter()
-        .try_fold(format.row_bytes(*last)?, |n, d| n.checked_mul(*d))
+    rest.iter().try_fold(format.row_bytes(*last)?, |n, d| n.checked_mul(*d))
 }
 
 impl Entry {
     /// A tensor of a GGUF file; it must lie inside.
-    fn gguf(
-        source: &Arc<Source>,
-        file: &Arc<str>,
-        tensor: &str,
-        info: &TensorInfo,
-    ) -> Result<Self> {
+    fn gguf(source: &Arc<Source>, file: &Arc<str>, tensor: &str, info: &TensorInfo) -> Result<Self> {
         let wrong = |problem: &str| ModelError::tensor(file, tensor, problem);
-        let format =
-            Format::from_ggml(info.kind).ok_or_else(|| format!("of ggml type {}", info.kind));
+        let format = Format::from_ggml(info.kind).ok_or_else(|| format!("of ggml type {}", info.kind));
         // The size of an unknown format is unknown: nobody can ask for its bytes.
-        let len = format
-            .as_ref()
-            .map_or(Some(0), |f| bytes_of(*f, &info.shape));
+        let len = format.as_ref().map_or(Some(0), |f| bytes_of(*f, &info.shape));
         let len = len.ok_or_else(|| wrong("is not a whole number of quantised blocks"))?;
         let end = info.offset.checked_add(len);
         if end.is_none_or(|end| end > source.bytes().len()) {
             return Err(wrong("is cut off: the file ends inside it"));
         }
         let (source, file, shape) = (source.clone(), file.clone(), info.shape.clone());
-        Ok(Self {
-            source,
-            file,
-            format,
-            shape,
-            offset: info.offset,
-            len,
-        })
+        Ok(Self { source, file, format, shape, offset: info.offset, len })
     }
 }
 
 /// A file that goes on after its last tensor is not the file that was published (two downloads in one, say).
 fn check_end(header: &Header, tensors: &HashMap<String, Entry>) -> Result<()> {
-    let last = tensors
-        .iter()
-        .max_by_key(|(_, entry)| entry.offset + entry.len);
+    let last = tensors.iter().max_by_key(|(_, entry)| entry.offset + entry.len);
     let Some((tensor, entry)) = last.filter(|(_, entry)| entry.format.is_ok()) else {
         return Ok(());
     };

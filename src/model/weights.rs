@@ -82,19 +82,13 @@ impl Weights {
     pub fn load(store: &Store, config: &Config) -> Result<Self> {
         let reader = Reader { store, config };
         let (embedding, norm, head) = match store.naming {
-            Naming::HuggingFace => (
-                "model.embed_tokens.weight",
-                "model.norm.weight",
-                "lm_head.weight",
-            ),
+            Naming::HuggingFace => ("model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"),
             Naming::Ggml => ("token_embd.weight", "output_norm.weight", "output.weight"),
         };
         let matrix = |name| store.matrix(name, config.vocab, config.hidden);
         Ok(Self {
             embedding: matrix(embedding)?,
-            layers: (0..config.layers)
-                .map(|i| reader.layer(i))
-                .collect::<Result<_>>()?,
+            layers: (0..config.layers).map(|i| reader.layer(i)).collect::<Result<_>>()?,
             norm: store.vector(norm, config.hidden)?,
             head: matrix(if config.tied { embedding } else { head })?,
         })
@@ -109,10 +103,7 @@ impl Weights {
             layer.ffn.each(&mut add);
             add(&layer.output);
         }
-        bytes
-            .into_iter()
-            .max_by_key(|(f, n)| (*n, *f as u32))
-            .map_or(Format::F32, |(f, _)| f)
+        bytes.into_iter().max_by_key(|(f, n)| (*n, *f as u32)).map_or(Format::F32, |(f, _)| f)
     }
 }
 
@@ -122,8 +113,7 @@ impl Ffn {
             Self::Dense(mlp) => std::slice::from_ref(mlp),
             Self::Mixture { experts, .. } => experts,
         };
-        mlps.iter()
-            .for_each(|m| [&m.gate, &m.up, &m.down].into_iter().for_each(&mut *f));
+        mlps.iter().for_each(|m| [&m.gate, &m.up, &m.down].into_iter().for_each(&mut *f));
     }
 }
 
@@ -145,47 +135,31 @@ impl Reader<'_> {
     fn layer(&self, i: usize) -> Result<Layer> {
         let c = self.config;
         let vector = |hf: &str, ggml: &str, n| self.store.vector(&self.name(i, hf, ggml), n);
-        let matrix = |hf: &str, ggml: &str, rows, cols| {
-            self.store.matrix(&self.name(i, hf, ggml), rows, cols)
-        };
+        let matrix = |hf: &str, ggml: &str, rows, cols| self.store.matrix(&self.name(i, hf, ggml), rows, cols);
         let (keys, values) = self.expansion(i)?;
         Ok(Layer {
             attention_norm: vector("input_layernorm", "attn_norm", c.hidden)?,
             query: self.query(i)?,
-            latent: matrix(
-                "self_attn.kv_a_proj_with_mqa",
-                "attn_kv_a_mqa",
-                c.latent(),
-                c.hidden,
-            )?,
+            latent: matrix("self_attn.kv_a_proj_with_mqa", "attn_kv_a_mqa", c.latent(), c.hidden)?,
             latent_norm: vector("self_attn.kv_a_layernorm", "attn_kv_a_norm", c.kv_lora)?,
             keys,
             values,
             output: matrix("self_attn.o_proj", "attn_output", c.hidden, c.heads * c.v)?,
             ffn_norm: vector("post_attention_layernorm", "ffn_norm", c.hidden)?,
-            ffn: if c.is_moe(i) {
-                self.mixture(i)?
-            } else {
-                self.dense(i)?
-            },
+            ffn: if c.is_moe(i) { self.mixture(i)? } else { self.dense(i)? },
         })
     }
 
     fn query(&self, i: usize) -> Result<Query> {
         let c = self.config;
         let width = c.heads * c.query();
-        let matrix = |hf: &str, ggml: &str, rows, cols| {
-            self.store.matrix(&self.name(i, hf, ggml), rows, cols)
-        };
+        let matrix = |hf: &str, ggml: &str, rows, cols| self.store.matrix(&self.name(i, hf, ggml), rows, cols);
         let Some(low) = c.q_lora else {
             return matrix("self_attn.q_proj", "attn_q", width, c.hidden).map(Query::Full);
         };
         Ok(Query::Low {
             down: matrix("self_attn.q_a_proj", "attn_q_a", low, c.hidden)?,
-            norm: self.store.vector(
-                &self.name(i, "self_attn.q_a_layernorm", "attn_q_a_norm"),
-                low,
-            )?,
+            norm: self.store.vector(&self.name(i, "self_attn.q_a_layernorm", "attn_q_a_norm"), low)?,
             up: matrix("self_attn.q_b_proj", "attn_q_b", width, low)?,
         })
     }
@@ -196,43 +170,26 @@ impl Reader<'_> {
         let split = format!("blk.{i}.attn_k_b.weight");
         if self.store.naming == Naming::Ggml && self.store.has(&split) {
             let keys = self.store.stack(&split, c.heads, c.kv_lora, c.nope)?;
-            let values =
-                self.store
-                    .stack(&format!("blk.{i}.attn_v_b.weight"), c.heads, c.v, c.kv_lora)?;
+            let values = self.store.stack(&format!("blk.{i}.attn_v_b.weight"), c.heads, c.v, c.kv_lora)?;
             return Ok((Keys::Rows(keys), values));
         }
         let name = self.name(i, "self_attn.kv_b_proj", "attn_kv_b");
         let each = c.nope + c.v;
         let all = self.store.matrix(&name, c.heads * each, c.kv_lora)?;
-        let keys = (0..c.heads)
-            .map(|h| plain(all.part(h * each, c.nope)))
-            .collect();
-        let values = (0..c.heads)
-            .map(|h| all.part(h * each + c.nope, c.v))
-            .collect();
+        let keys = (0..c.heads).map(|h| plain(all.part(h * each, c.nope))).collect();
+        let values = (0..c.heads).map(|h| all.part(h * each + c.nope, c.v)).collect();
         Ok((Keys::Columns(keys), values))
     }
 
     fn dense(&self, i: usize) -> Result<Ffn> {
         let c = self.config;
-        self.mlp(
-            i,
-            ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"],
-            ["ffn_gate", "ffn_up", "ffn_down"],
-            c.dense_ffn,
-        )
-        .map(Ffn::Dense)
+        self.mlp(i, ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"], ["ffn_gate", "ffn_up", "ffn_down"], c.dense_ffn).map(Ffn::Dense)
     }
 
     fn mlp(&self, i: usize, hf: [&str; 3], ggml: [&str; 3], inner: usize) -> Result<Mlp> {
         let hidden = self.config.hidden;
-        let matrix =
-            |n: usize, rows, cols| self.store.matrix(&self.name(i, hf[n], ggml[n]), rows, cols);
-        Ok(Mlp {
-            gate: matrix(0, inner, hidden)?,
-            up: matrix(1, inner, hidden)?,
-            down: matrix(2, hidden, inner)?,
-        })
+        let matrix = |n: usize, rows, cols| self.store.matrix(&self.name(i, hf[n], ggml[n]), rows, cols);
+        Ok(Mlp { gate: matrix(0, inner, hidden)?, up: matrix(1, inner, hidden)?, down: matrix(2, hidden, inner)? })
     }
 
     fn mixture(&self, i: usize) -> Result<Ffn> {
@@ -241,11 +198,7 @@ impl Reader<'_> {
         let ggml = ["ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp"];
         let shared = || self.mlp(i, [&hf[0], &hf[1], &hf[2]], ggml, c.shared * c.expert_ffn);
         Ok(Ffn::Mixture {
-            router: self.store.matrix(
-                &self.name(i, "mlp.gate", "ffn_gate_inp"),
-                c.experts,
-                c.hidden,
-            )?,
+            router: self.store.matrix(&self.name(i, "mlp.gate", "ffn_gate_inp"), c.experts, c.hidden)?,
             experts: self.experts(i)?,
             shared: if c.shared > 0 { Some(shared()?) } else { None },
         })
@@ -260,33 +213,14 @@ impl Reader<'_> {
             };
             return (0..c.experts).map(expert).collect();
         }
-        let stack = |part: &str, rows, cols| {
-            self.store.stack(
-                &format!("blk.{i}.ffn_{part}_exps.weight"),
-                c.experts,
-                rows,
-                cols,
-            )
-        };
-        let (gate, up) = (
-            stack("gate", c.expert_ffn, c.hidden)?,
-            stack("up", c.expert_ffn, c.hidden)?,
-        );
+        let stack = |part: &str, rows, cols| self.store.stack(&format!("blk.{i}.ffn_{part}_exps.weight"), c.experts, rows, cols);
+        let (gate, up) = (stack("gate", c.expert_ffn, c.hidden)?, stack("up", c.expert_ffn, c.hidden)?);
         let down = stack("down", c.hidden, c.expert_ffn)?;
-        Ok(gate
-            .into_iter()
-            .zip(up)
-            .zip(down)
-            .map(|((gate, up), down)| Mlp { gate, up, down })
-            .collect())
+        Ok(gate.into_iter().zip(up).zip(down).map(|((gate, up), down)| Mlp { gate, up, down }).collect())
     }
 }
 
 /// Sums of rows need plain numbers: quantised rows are expanded once (113 MB in all for the Lite model).
 fn plain(matrix: Matrix) -> Matrix {
-    if matrix.format.is_float() {
-        matrix
-    } else {
-        matrix.to_f32()
-    }
+    if matrix.format.is_float() { matrix } else { matrix.to_f32() }
 }

@@ -32,8 +32,9 @@ impl<'a> Stream<'a> {
         }
         self.waiting.push((text, std::mem::take(&mut self.pending)));
         let all: String = self.waiting.iter().map(|(text, _)| text.as_str()).collect();
-        match self.stop.iter().filter_map(|stop| all.find(stop)).min() {
-            Some(at) => {
+        // The one complete first, so that it does not matter where tokens begin.
+        match self.stop.iter().filter_map(|stop| all.find(stop).map(|at| (at + stop.len(), at))).min() {
+            Some((_, at)) => {
                 self.stopped = true;
                 self.take(at)
             }
@@ -109,7 +110,8 @@ mod tests {
                 pieces.push(head.to_vec());
                 bytes = rest;
             }
-            let first = stop.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| text.find(stop.as_str())).min();
+            let stops = stop.iter().filter(|stop| !stop.is_empty());
+            let first = stops.filter_map(|stop| text.find(stop.as_str()).map(|at| (at + stop.len(), at))).min().map(|(_, at)| at);
             prop_assert_eq!(run(&stop, &pieces), (text[..first.unwrap_or(text.len())].to_owned(), first.is_some()));
         }
     }

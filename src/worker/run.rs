@@ -31,10 +31,14 @@ impl Machine {
         if let Err(fault) = self.check_size(&prompt, request.max_tokens) {
             return job.close(fault);
         }
-        // The last token is always computed: its logits are what the answer begins with.
-        let known = prompt.tokens.len() - usize::from(request.max_tokens > 0);
-        let mut sequence = self.begin(&prompt.tokens[..known]);
+        let told = prompt.tokens.len();
+        let prompt = self.heal_ahead(prompt);
+        // Without its logits the last token is computed again: they are what the answer begins with.
+        let needs_row = request.max_tokens > 0 && self.rows.get(&prompt.tokens).is_none();
+        let mut sequence = self.begin(&prompt.tokens[..prompt.tokens.len() - usize::from(needs_row)]);
         let mut decoding = Decoding::new(&prompt, &sequence, job, &request.stop);
+        decoding.usage.prompt_tokens = told;
+        decoding.usage.reused = sequence.reused.min(told);
         let result = self.complete(&prompt, &mut sequence, &mut decoding);
         let usage = decoding.usage;
         self.end(sequence);
@@ -53,6 +57,22 @@ impl Machine {
                 job.close(fault)
             }
         }
+    }
+
+    /// Heals as far as rows are known: a chosen token that lies inside the held bytes is as good as typed.
+    fn heal_ahead(&mut self, mut prompt: Prompt) -> Prompt {
+        while let Some(row) = self.rows.get(&prompt.tokens).filter(|_| !prompt.held.is_empty()) {
+            let mut allowed = Vec::new();
+            self.tokens.agreeing(&prompt.held, &mut allowed);
+            let Some(choice) = pick::best(row, allowed.iter().copied()) else { break };
+            let covered = self.tokens.bytes(choice.token).len();
+            if covered > prompt.held.len() {
+                break;
+            }
+            prompt.tokens.push(choice.token);
+            prompt.held.drain(..covered);
+        }
+        prompt
     }
 
     /// What does not fit is an error that says what to do, never cut off in silence.
@@ -79,6 +99,9 @@ impl Machine {
 
     /// Runs the prompt in chunks; the logits of its last token when there is something to generate.
     fn prefill(&mut self, prompt: &Prompt, sequence: &mut Sequence, decoding: &mut Decoding) -> Result<Vec<f32>, Fault> {
+        if decoding.max_tokens > 0 && sequence.tokens == prompt.tokens {
+            return Ok(self.rows.get(&prompt.tokens).map(<[f32]>::to_vec).unwrap_or_default());
+        }
         let mut logits = Vec::new();
         while sequence.tokens.len() < prompt.tokens.len() {
             self.give_way(decoding)?;
@@ -87,6 +110,9 @@ impl Machine {
             let last = chunk.len() == rest.len() && decoding.max_tokens > 0;
             logits = self.extend(sequence, chunk, usize::from(last))?;
             decoding.usage.computed += chunk.len();
+        }
+        if decoding.max_tokens > 0 {
+            self.rows.keep(&sequence.tokens, &logits);
         }
         Ok(logits)
     }
@@ -130,6 +156,9 @@ impl Machine {
             let step: Vec<u32> = std::iter::once(choice.token).chain(draft.iter().copied()).collect();
             logits = self.extend(sequence, &step, step.len())?;
             decoding.count(step.len());
+            if decoding.usage.first_token.is_none() {
+                self.rows.keep(&sequence.tokens, &logits);
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 //! Each slot stores what ran there and a chain over all slots before it, read back through the table. So logits depend on
 //! every latent, as a model's do: a stale slot or a wrong copy changes the answer, and an unwritten one is not a number.
 use crate::cache::BlockId;
-use crate::model::{BLOCK, Backend};
+use crate::model::{BLOCK, Backend, cpu::Cpu};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -159,6 +159,35 @@ pub fn memorised(marker: u32, line: Vec<u32>, end: u32) -> Rule {
         let next = if line.starts_with(so_far) { line.get(so_far.len()).copied().unwrap_or(end) } else { end };
         row[next as usize] = 9.0;
     })
+}
+
+/// A real model whose slots read as NaN until they are written, and again when they are given up.
+pub struct Poisoned(pub Cpu);
+
+impl Backend for Poisoned {
+    fn vocab(&self) -> usize {
+        self.0.vocab()
+    }
+
+    fn context(&self) -> usize {
+        self.0.context()
+    }
+
+    fn block_bytes(&self) -> usize {
+        self.0.block_bytes()
+    }
+
+    fn forward(&mut self, table: &[BlockId], start: usize, tokens: &[u32], rows: usize) -> anyhow::Result<Vec<f32>> {
+        for (at, &block) in table.iter().enumerate().skip(start / BLOCK) {
+            self.0.poison(block, start.saturating_sub(at * BLOCK));
+        }
+        self.0.forward(table, start, tokens, rows)
+    }
+
+    fn copy_block(&mut self, from: BlockId, to: BlockId, slots: usize) {
+        self.0.copy_block(from, to, slots);
+        self.0.poison(to, slots);
+    }
 }
 
 /// A byte-level tokenizer with a few merges, DeepSeek's splits and the five special tokens.

@@ -127,6 +127,36 @@ proptest! {
     }
 }
 
+/// The same with the real forward pass: a Lite-shaped model with random weights, unused slots NaN.
+#[test]
+fn warm_equals_cold_with_a_real_model() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/reference/lite");
+    let open = |blocks| {
+        let model = super::testing::Poisoned(crate::model::cpu::Cpu::open(&folder).unwrap());
+        Worker::spawn(Box::new(model), TOKENS.clone(), Options { cache_blocks: blocks, chunk: 16, ..Options::default() })
+    };
+    let cold = |request: &Request| ask(&open(64), request.clone());
+    let (prefix, other) = ("let ab = x1;\n".repeat(6), "ab + ab;\n".repeat(9));
+    let edits = [
+        (&prefix, "}\n", ""),
+        (&prefix, "}\n", "l"),
+        (&prefix, "}\n", "let a"),
+        (&prefix, "}\n", "let ab\n  "),
+        (&other, "", "é"),
+        (&prefix, "} \n", "x"),
+    ];
+    for blocks in [14, 64] {
+        let warm = open(blocks);
+        for (prefix, suffix, tail) in edits.iter().chain(&edits) {
+            for draft in [false, true] {
+                let request = Request { max_tokens: 24, draft, ..request(prefix, suffix, tail) };
+                let (got, expected) = (ask(&warm, request.clone()), cold(&request));
+                assert_eq!(got.content(), expected.content(), "{blocks} blocks, {tail:?}, draft {draft}");
+            }
+        }
+    }
+}
+
 #[test]
 fn drafts_are_counted_and_some_are_right() {
     let (worker, probe) = chaos(256);
@@ -157,14 +187,20 @@ fn a_keystroke_costs_the_tokens_typed() {
     let (worker, probe) = reciter(line);
     let prefix = "let x\n".repeat(100);
     assert_eq!(ask(&worker, request(&prefix, "}\n", "")).usage().miss, Miss::Cold);
+    let mut without_a_pass = 0;
     for cut in 1..line.len() - 1 {
         let before = probe.tokens.load(SeqCst);
         let got = ask(&worker, Request { max_tokens: 1, ..request(&prefix, "}\n", &line[..cut]) });
         let usage = got.usage();
-        assert!(usage.computed <= 4 && usage.miss == Miss::None, "after {:?}: {usage:?}", &line[..cut]);
+        assert!(usage.computed <= 2 && usage.miss == Miss::None, "after {:?}: {usage:?}", &line[..cut]);
         assert_eq!(probe.tokens.load(SeqCst) - before, usage.computed, "what is reported is what ran");
-        assert!(usage.reused + 4 >= usage.prompt_tokens);
+        assert!(usage.reused + 2 >= usage.prompt_tokens);
+        without_a_pass += usize::from(usage.computed == 0);
+        // The same again needs no pass for its first token.
+        let again = ask(&worker, Request { max_tokens: 1, ..request(&prefix, "}\n", &line[..cut]) });
+        assert_eq!((again.content(), again.usage().computed), (got.content(), 0));
     }
+    assert!(without_a_pass > 3, "inside a word only the mask changes: {without_a_pass}");
 }
 
 #[test]
@@ -348,9 +384,9 @@ fn requests_wait_for_the_model_to_load_and_hear_when_it_cannot() {
     go.send(()).unwrap();
     assert_eq!(collect(early).usage().generated, 8);
     let totals = worker.totals();
-    assert_eq!((totals.requests, totals.generated, totals.prompt_tokens), (1, 8, 7));
+    assert_eq!((totals.requests, totals.generated, totals.prompt_tokens), (1, 8, 6));
     // The last token of an answer is not run: nothing follows it.
-    assert_eq!(totals.computed, 7 + 7);
+    assert_eq!(totals.computed, 6 + 7);
     assert!(matches!(worker.state(), State::Ready(info) if info.context == 1024 && info.bytes_per_token > 1.0));
 
     let error = EngineError { title: "No model at x".into(), hint: "run `infill pull`".into() };

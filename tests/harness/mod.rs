@@ -229,6 +229,11 @@ impl Client {
         drop(outbox);
         let writer = std::mem::replace(&mut self.writer, tokio::spawn(std::future::pending()));
         writer.await.expect("the writer ends").shutdown().await.expect("shutdown");
+        self.exit_code().await
+    }
+
+    /// The code that the server leaves with.
+    pub async fn exit_code(mut self) -> i32 {
         let server = std::mem::replace(&mut self.server, tokio::spawn(async { 0 }));
         let code = tokio::time::timeout(Duration::from_secs(10), server).await.expect("the server leaves").expect("no panic");
         self.forget_unclaimed();

@@ -19,26 +19,17 @@ const SOFTMAX: usize = 1;
 pub fn from_gguf(header: &Header) -> Result<Config> {
     let architecture = header.text("general.architecture")?;
     if architecture != "deepseek2" {
-        return Err(ModelError::Architecture {
-            file: header.file.clone(),
-            found: architecture,
-        });
+        return Err(ModelError::Architecture { file: header.file.clone(), found: architecture });
     }
     let keys = Keys(header);
     keys.softmax_routing()?;
     let (query, v) = match keys.optional("attention.key_length_mla")? {
         Some(query) => (query, keys.size("attention.value_length_mla")?),
-        None => (
-            keys.size("attention.key_length")?,
-            keys.size("attention.value_length")?,
-        ),
+        None => (keys.size("attention.key_length")?, keys.size("attention.value_length")?),
     };
     let rope = keys.size("rope.dimension_count")?;
     let Some(nope) = query.checked_sub(rope) else {
-        return Err(header.wrong(
-            "deepseek2.rope.dimension_count",
-            format!("is {rope}, more than a key's {query}"),
-        ));
+        return Err(header.wrong("deepseek2.rope.dimension_count", format!("is {rope}, more than a key's {query}")));
     };
     Config {
         vocab: keys.vocabulary()?,
@@ -82,34 +73,22 @@ impl Keys<'_, '_> {
     }
 
     fn optional(&self, key: &str) -> Result<Option<usize>> {
-        if self.has(key) {
-            self.size(key).map(Some)
-        } else {
-            Ok(None)
-        }
+        if self.has(key) { self.size(key).map(Some) } else { Ok(None) }
     }
 
     fn number(&self, key: &str, default: f64) -> Result<f64> {
-        if self.has(key) {
-            self.0.float(&format!("deepseek2.{key}"))
-        } else {
-            Ok(default)
-        }
+        if self.has(key) { self.0.float(&format!("deepseek2.{key}")) } else { Ok(default) }
     }
 
     fn flag(&self, key: &str) -> bool {
-        matches!(
-            self.0.metadata.get(&format!("deepseek2.{key}")),
-            Some(Value::Bool(true))
-        )
+        matches!(self.0.metadata.get(&format!("deepseek2.{key}")), Some(Value::Bool(true)))
     }
 
     fn softmax_routing(&self) -> Result<()> {
         match self.optional("expert_gating_func")? {
             None | Some(0 | SOFTMAX) => Ok(()),
             Some(n) => {
-                let problem =
-                    format!("is {n} (2 is DeepSeek-V3's sigmoid); DeepSeek-V2 routes by softmax");
+                let problem = format!("is {n} (2 is DeepSeek-V3's sigmoid); DeepSeek-V2 routes by softmax");
                 Err(self.0.wrong("deepseek2.expert_gating_func", problem))
             }
         }
@@ -119,37 +98,25 @@ impl Keys<'_, '_> {
         if let Some(n) = self.optional("vocab_size")? {
             return Ok(n);
         }
-        let embedding = self
-            .0
-            .tensors
-            .get("token_embd.weight")
-            .and_then(|t| t.shape.first());
+        let embedding = self.0.tensors.get("token_embd.weight").and_then(|t| t.shape.first());
         let missing = || ModelError::tensor(&self.0.file, "token_embd.weight", "is missing");
         embedding.copied().ok_or_else(missing)
     }
 
     fn groups(&self) -> Result<Option<(usize, usize)>> {
         let count = self.optional("expert_group_count")?.filter(|n| *n > 1);
-        count
-            .map(|n| Ok((n, self.size("expert_group_used_count")?)))
-            .transpose()
+        count.map(|n| Ok((n, self.size("expert_group_used_count")?))).transpose()
     }
 
     /// As llama.cpp: without `yarn_log_multiplier` the softmax scale is plain, and cos and sin are never scaled.
     fn yarn(&self) -> Result<Option<Yarn>> {
         let key = "deepseek2.rope.scaling.type";
-        let kind = if self.has("rope.scaling.type") {
-            self.0.text(key)?
-        } else {
-            "none".into()
-        };
+        let kind = if self.has("rope.scaling.type") { self.0.text(key)? } else { "none".into() };
         match kind.as_str() {
             "none" => return Ok(None),
             "yarn" => {}
             other => {
-                return Err(self
-                    .0
-                    .wrong(key, format!("is {other:?}; \"yarn\" is supported")));
+                return Err(self.0.wrong(key, format!("is {other:?}; \"yarn\" is supported")));
             }
         }
         Ok(Some(Yarn {

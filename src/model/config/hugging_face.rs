@@ -77,19 +77,11 @@ struct Rope {
 /// Another architecture, a missing key, a variant that is not implemented (sigmoid routing, biases), or sizes that
 /// make no sense.
 pub fn from_json(file: &str, text: &str) -> Result<Config> {
-    let json = |e: serde_json::Error| {
-        ModelError::config(file, "config.json", format!("cannot be used ({e})"))
-    };
+    let json = |e: serde_json::Error| ModelError::config(file, "config.json", format!("cannot be used ({e})"));
     let value: serde_json::Value = serde_json::from_str(text).map_err(json)?;
-    let kind = value["model_type"]
-        .as_str()
-        .or(value["architectures"][0].as_str())
-        .unwrap_or("unnamed");
+    let kind = value["model_type"].as_str().or(value["architectures"][0].as_str()).unwrap_or("unnamed");
     if !matches!(kind, "deepseek_v2" | "DeepseekV2ForCausalLM") {
-        return Err(ModelError::Architecture {
-            file: file.into(),
-            found: kind.into(),
-        });
+        return Err(ModelError::Architecture { file: file.into(), found: kind.into() });
     }
     // Two names for the same value would be a "duplicate field": some publishers write both `type` and `rope_type`.
     let raw: Raw = serde_json::from_value(without_twins(value)).map_err(json)?;
@@ -109,30 +101,17 @@ fn without_twins(mut value: serde_json::Value) -> serde_json::Value {
 
 impl Raw {
     fn unsupported(&self, file: &str) -> Result<()> {
-        let wrong = |key: &str, found: String| {
-            Err(ModelError::config(
-                file,
-                key,
-                format!("is {found}, which is not DeepSeek-V2's"),
-            ))
-        };
+        let wrong = |key: &str, found: String| Err(ModelError::config(file, key, format!("is {found}, which is not DeepSeek-V2's")));
         for (key, found, known) in [
             ("scoring_func", &self.scoring_func, &["softmax"][..]),
             ("hidden_act", &self.hidden_act, &["silu"]),
-            (
-                "topk_method",
-                &self.topk_method,
-                &["greedy", "group_limited_greedy"],
-            ),
+            ("topk_method", &self.topk_method, &["greedy", "group_limited_greedy"]),
         ] {
             if let Some(found) = found.as_deref().filter(|f| !known.contains(f)) {
                 return wrong(key, format!("{found:?}"));
             }
         }
-        for (key, bias) in [
-            ("attention_bias", self.attention_bias),
-            ("mlp_bias", self.mlp_bias),
-        ] {
+        for (key, bias) in [("attention_bias", self.attention_bias), ("mlp_bias", self.mlp_bias)] {
             if bias == Some(true) {
                 return wrong(key, "true".into());
             }
@@ -142,11 +121,7 @@ impl Raw {
 
     fn config(&self, file: &str) -> Result<Config> {
         let normalise = self.norm_topk_prob.unwrap_or(false) && self.num_experts_per_tok > 1;
-        let theta = self
-            .rope_parameters
-            .as_ref()
-            .and_then(|r| r.rope_theta)
-            .or(self.rope_theta);
+        let theta = self.rope_parameters.as_ref().and_then(|r| r.rope_theta).or(self.rope_theta);
         Ok(Config {
             vocab: self.vocab_size,
             hidden: self.hidden_size,
@@ -165,11 +140,7 @@ impl Raw {
             groups: self.groups(file)?,
             normalise,
             // DeepSeek's own code scales only the weights that it does not normalise.
-            scale: if normalise {
-                1.0
-            } else {
-                self.routed_scaling_factor
-            },
+            scale: if normalise { 1.0 } else { self.routed_scaling_factor },
             first_moe: self.first_k_dense_replace,
             moe_every: self.moe_layer_freq,
             eps: self.rms_norm_eps,
@@ -186,11 +157,7 @@ impl Raw {
         }
         match (self.n_group, self.topk_group) {
             (Some(groups), Some(used)) => Ok(Some((groups, used))),
-            _ => Err(ModelError::config(
-                file,
-                "n_group or topk_group",
-                "is missing",
-            )),
+            _ => Err(ModelError::config(file, "n_group or topk_group", "is missing")),
         }
     }
 
@@ -201,11 +168,7 @@ impl Raw {
         match rope.r#type.as_deref() {
             None | Some("default") => Ok(None),
             Some("yarn") => rope.yarn(file).map(Some),
-            Some(other) => Err(ModelError::config(
-                file,
-                "rope_scaling",
-                format!("is {other:?}; \"yarn\" is supported"),
-            )),
+            Some(other) => Err(ModelError::config(file, "rope_scaling", format!("is {other:?}; \"yarn\" is supported"))),
         }
     }
 }
@@ -217,23 +180,14 @@ impl Rope {
         let factor = self.factor.ok_or_else(|| missing("rope_scaling.factor"))?;
         let original = self.original_max_position_embeddings;
         let mscale = |m: f64| {
-            if factor <= 1.0 {
-                1.0
-            } else {
-                0.1 * m * factor.ln() + 1.0
-            }
+            if factor <= 1.0 { 1.0 } else { 0.1 * m * factor.ln() + 1.0 }
         };
         let all = self.mscale_all_dim.unwrap_or(0.0);
         let one = self.mscale.unwrap_or(0.0);
-        let ratio = if one != 0.0 && all != 0.0 {
-            mscale(one) / mscale(all)
-        } else {
-            mscale(1.0)
-        };
+        let ratio = if one != 0.0 && all != 0.0 { mscale(one) / mscale(all) } else { mscale(1.0) };
         Ok(Yarn {
             factor,
-            original: original
-                .ok_or_else(|| missing("rope_scaling.original_max_position_embeddings"))?,
+            original: original.ok_or_else(|| missing("rope_scaling.original_max_position_embeddings"))?,
             fast: self.beta_fast.filter(|b| *b != 0.0).unwrap_or(32.0),
             slow: self.beta_slow.filter(|b| *b != 0.0).unwrap_or(1.0),
             log_multiplier: 0.1 * all,

@@ -24,17 +24,10 @@ fn read(value: &Value) -> Result<Config> {
 #[test]
 fn lite_is_read() {
     let config = read(&lite()).unwrap();
-    assert_eq!(
-        (config.latent(), config.query(), config.groups),
-        (576, 192, None)
-    );
+    assert_eq!((config.latent(), config.query(), config.groups), (576, 192, None));
     assert!(!config.is_moe(0) && config.is_moe(1));
     let scale = 1.5896 / 192f32.sqrt();
-    assert!(
-        (config.softmax_scale() - scale).abs() < 1e-5,
-        "{}",
-        config.softmax_scale()
-    );
+    assert!((config.softmax_scale() - scale).abs() < 1e-5, "{}", config.softmax_scale());
     assert_eq!(config.amplitude(), 1.0);
 }
 
@@ -42,10 +35,7 @@ fn lite_is_read() {
 fn yarn_keeps_fast_frequencies_and_slows_slow_ones() {
     let mut plain = lite();
     plain["rope_scaling"] = Value::Null;
-    let (with, without) = (
-        read(&lite()).unwrap().frequencies(),
-        read(&plain).unwrap().frequencies(),
-    );
+    let (with, without) = (read(&lite()).unwrap().frequencies(), read(&plain).unwrap().frequencies());
     assert_eq!(with.len(), 32);
     assert_eq!(with[0], without[0]);
     assert!((with[31] * 40.0 / without[31] - 1.0).abs() < 1e-6);

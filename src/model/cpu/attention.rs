@@ -62,14 +62,7 @@ pub fn attention(
 }
 
 /// Queries of the latent for `n` tokens: `query` `[n, heads · (nope + rope)]` -> `out` `[n, heads · (kv_lora + rope)]`.
-fn absorb(
-    level: Level,
-    c: &Config,
-    layer: &Layer,
-    rope: (&Rope, usize),
-    query: &[f32],
-    out: &mut [f32],
-) {
+fn absorb(level: Level, c: &Config, layer: &Layer, rope: (&Rope, usize), query: &[f32], out: &mut [f32]) {
     let (width, latent) = (c.heads * c.query(), c.heads * c.latent());
     let n = query.len() / width;
     out.fill(0.0);
@@ -93,72 +86,38 @@ fn absorb(
 
 /// For each query, `[n, heads · (kv_lora + rope)]`, at positions `start..`: the mean of the latents that it attends to,
 /// `[n, heads · kv_lora]`.
-fn attend(
-    level: Level,
-    c: &Config,
-    cached: Cached<'_>,
-    start: usize,
-    queries: &[f32],
-    out: &mut [f32],
-) {
+fn attend(level: Level, c: &Config, cached: Cached<'_>, start: usize, queries: &[f32], out: &mut [f32]) {
     let n = queries.len() / (c.heads * c.latent());
     let scale = c.softmax_scale();
     let one = |query: &[f32], position: usize, out: &mut [f32]| {
         thread_local!(static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) });
         let mut scores = SCORES.take();
-        heads(
-            level,
-            c,
-            cached,
-            position + 1,
-            scale,
-            (query, out),
-            &mut scores,
-        );
+        heads(level, c, cached, position + 1, scale, (query, out), &mut scores);
         SCORES.set(scores);
     };
     let groups = c.heads.div_ceil(HEADS);
     let work = n * c.heads * (start + n) * (c.latent() + c.kv_lora);
-    let tasks = queries
-        .chunks(c.heads * c.latent())
-        .zip(out.chunks_mut(c.heads * c.kv_lora))
-        .enumerate();
+    let tasks = queries.chunks(c.heads * c.latent()).zip(out.chunks_mut(c.heads * c.kv_lora)).enumerate();
     let tasks = tasks.flat_map(|(i, (q, o))| {
-        let pairs = q
-            .chunks(HEADS * c.latent())
-            .zip(o.chunks_mut(HEADS * c.kv_lora));
+        let pairs = q.chunks(HEADS * c.latent()).zip(o.chunks_mut(HEADS * c.kv_lora));
         pairs.map(move |(q, o)| (q, start + i, o))
     });
     if work < 1 << 18 || n * groups < 2 {
         return tasks.for_each(|(q, position, o)| one(q, position, o));
     }
     let tasks: Vec<_> = tasks.collect();
-    tasks
-        .into_par_iter()
-        .for_each(|(q, position, o)| one(q, position, o));
+    tasks.into_par_iter().for_each(|(q, position, o)| one(q, position, o));
 }
 
 /// A few heads of one query over the first `len` positions.
-fn heads(
-    level: Level,
-    c: &Config,
-    cached: Cached<'_>,
-    len: usize,
-    scale: f32,
-    io: (&[f32], &mut [f32]),
-    scores: &mut Vec<f32>,
-) {
+fn heads(level: Level, c: &Config, cached: Cached<'_>, len: usize, scale: f32, io: (&[f32], &mut [f32]), scores: &mut Vec<f32>) {
     let (query, out) = io;
     let n = query.len() / c.latent();
     scores.resize(n * len, 0.0);
     let x = Rows::new(query, n, c.latent(), c.latent());
     let all = Out::all(scores, len);
-    cached.each(c, len, |at, block| {
-        product::rows(level, x, block, all.part(0, n, at, block.rows))
-    });
-    scores
-        .chunks_exact_mut(len)
-        .for_each(|s| math::softmax(level, s, scale));
+    cached.each(c, len, |at, block| product::rows(level, x, block, all.part(0, n, at, block.rows)));
+    scores.chunks_exact_mut(len).for_each(|s| math::softmax(level, s, scale));
     out.fill(0.0);
     let sums = Out::all(out, c.kv_lora);
     cached.each(c, len, |at, block| {
@@ -172,10 +131,7 @@ impl<'a> Cached<'a> {
     fn each(self, c: &Config, len: usize, mut f: impl FnMut(usize, Block<'a, f32>)) {
         for at in (0..len).step_by(BLOCK) {
             let block = self.pool.block(self.table[at / BLOCK], self.layer);
-            f(
-                at,
-                Block::new(block, BLOCK.min(len - at), c.latent(), c.latent()),
-            );
+            f(at, Block::new(block, BLOCK.min(len - at), c.latent(), c.latent()));
         }
     }
 }

@@ -29,9 +29,7 @@ impl Level {
 
     #[cfg(target_arch = "x86_64")]
     fn detect() -> Self {
-        let avx2 = is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c");
+        let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
         let avx512 = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vl")
@@ -51,9 +49,7 @@ impl Level {
     /// All levels up to the best: what tests compare.
     #[cfg(test)]
     pub fn available() -> impl Iterator<Item = Self> {
-        [Self::Portable, Self::Avx2, Self::Avx512]
-            .into_iter()
-            .filter(|l| *l <= Self::best())
+        [Self::Portable, Self::Avx2, Self::Avx512].into_iter().filter(|l| *l <= Self::best())
     }
 }
 
@@ -108,18 +104,12 @@ impl Lanes for Portable {
     #[inline(always)]
     unsafe fn fma(self, a: Self, b: Self) -> Self {
         // SAFETY: needs no instructions beyond the target's.
-        Self(std::array::from_fn(|i| unsafe {
-            Self::fma1(self.0[i], a.0[i], b.0[i])
-        }))
+        Self(std::array::from_fn(|i| unsafe { Self::fma1(self.0[i], a.0[i], b.0[i]) }))
     }
     #[inline(always)]
     unsafe fn fma1(c: f32, a: f32, b: f32) -> f32 {
         // Without the instruction `mul_add` is a call into the C library, fifty times slower.
-        if cfg!(any(target_feature = "fma", not(target_arch = "x86_64"))) {
-            a.mul_add(b, c)
-        } else {
-            a * b + c
-        }
+        if cfg!(any(target_feature = "fma", not(target_arch = "x86_64"))) { a.mul_add(b, c) } else { a * b + c }
     }
     #[inline(always)]
     unsafe fn sum(self) -> f32 {
@@ -171,22 +161,15 @@ mod x86 {
         #[inline(always)]
         unsafe fn bf16(p: *const half::bf16) -> Self {
             unsafe {
-                let wide =
-                    |x| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(x)));
-                Self(
-                    wide(_mm_loadu_si128(p.cast())),
-                    wide(_mm_loadu_si128(p.add(LANES / 2).cast())),
-                )
+                let wide = |x| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(x)));
+                Self(wide(_mm_loadu_si128(p.cast())), wide(_mm_loadu_si128(p.add(LANES / 2).cast())))
             }
         }
         #[inline(always)]
         unsafe fn f16(p: *const half::f16) -> Self {
             unsafe {
                 let low = _mm256_cvtph_ps(_mm_loadu_si128(p.cast()));
-                Self(
-                    low,
-                    _mm256_cvtph_ps(_mm_loadu_si128(p.add(LANES / 2).cast())),
-                )
+                Self(low, _mm256_cvtph_ps(_mm_loadu_si128(p.add(LANES / 2).cast())))
             }
         }
         #[inline(always)]
@@ -198,12 +181,7 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn fma(self, a: Self, b: Self) -> Self {
-            unsafe {
-                Self(
-                    _mm256_fmadd_ps(a.0, b.0, self.0),
-                    _mm256_fmadd_ps(a.1, b.1, self.1),
-                )
-            }
+            unsafe { Self(_mm256_fmadd_ps(a.0, b.0, self.0), _mm256_fmadd_ps(a.1, b.1, self.1)) }
         }
         #[inline(always)]
         unsafe fn fma1(c: f32, a: f32, b: f32) -> f32 {

@@ -20,13 +20,7 @@ fn exp(x: [f32; LANES]) -> [f32; LANES] {
         let x = x[i].clamp(-87.0, 88.0);
         let n = (x * LOG2_E + ROUND) - ROUND;
         let r = x - n * HIGH - n * LOW;
-        let p = [
-            1.398_2e-3,
-            8.333_452e-3,
-            4.166_579_6e-2,
-            1.666_666_5e-1,
-            0.5,
-        ];
+        let p = [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
         let p = p.iter().fold(1.987_569_1e-4, |s, c| s * r + c);
         (p * r * r + r + 1.0) * f32::from_bits(((n as i32 + 127) << 23) as u32)
     })
@@ -102,10 +96,7 @@ unsafe fn norm_kernel<L: Lanes>(x: &[f32], weight: &[f32], eps: f32, out: &mut [
     // SAFETY: `sums` holds sixteen values.
     let mean = unsafe { L::load(sums.as_ptr()).sum() } / x.len() as f32;
     let scale = 1.0 / (mean + eps).sqrt();
-    out.iter_mut()
-        .zip(x)
-        .zip(weight)
-        .for_each(|((o, x), w)| *o = w * (x * scale));
+    out.iter_mut().zip(x).zip(weight).for_each(|((o, x), w)| *o = w * (x * scale));
 }
 
 by_level! {
@@ -128,10 +119,7 @@ mod tests {
         for i in -8700..8800 {
             let x = i as f32 / 100.0;
             let (got, want) = (exp([x; LANES])[3], x.exp());
-            assert!(
-                (got / want - 1.0).abs() < 3e-7,
-                "exp({x}) = {got}, not {want}"
-            );
+            assert!((got / want - 1.0).abs() < 3e-7, "exp({x}) = {got}, not {want}");
         }
     }
 
@@ -142,9 +130,7 @@ mod tests {
             let want: Vec<f64> = x.iter().map(|x| f64::from(x * 0.5).exp()).collect();
             softmax(level, &mut x, 0.5);
             let total: f64 = want.iter().sum();
-            x.iter()
-                .zip(want)
-                .for_each(|(x, w)| assert!((f64::from(*x) - w / total).abs() < 1e-7));
+            x.iter().zip(want).for_each(|(x, w)| assert!((f64::from(*x) - w / total).abs() < 1e-7));
             let mut x = vec![1.0, f32::NAN, 2.0];
             softmax(level, &mut x, 1.0);
             assert!(x.iter().all(|x| x.is_nan()));
@@ -154,21 +140,14 @@ mod tests {
     #[test]
     fn silu_and_norm_are_what_they_say() {
         for level in Level::available() {
-            let (mut gate, up) = (
-                (0..21).map(|i| i as f32 - 10.0).collect::<Vec<_>>(),
-                vec![2.0; 21],
-            );
+            let (mut gate, up) = ((0..21).map(|i| i as f32 - 10.0).collect::<Vec<_>>(), vec![2.0; 21]);
             let x = gate.clone();
             silu(level, &mut gate, &up);
-            x.iter()
-                .zip(&gate)
-                .for_each(|(x, g)| assert!((2.0 * x / (1.0 + (-x).exp()) - g).abs() < 1e-6));
+            x.iter().zip(&gate).for_each(|(x, g)| assert!((2.0 * x / (1.0 + (-x).exp()) - g).abs() < 1e-6));
             let mut out = vec![0.0; 21];
             norm(level, &x, &up, 1e-6, &mut out);
             let rms = (x.iter().map(|x| x * x).sum::<f32>() / 21.0 + 1e-6).sqrt();
-            x.iter()
-                .zip(&out)
-                .for_each(|(x, o)| assert!((2.0 * x / rms - o).abs() < 1e-5));
+            x.iter().zip(&out).for_each(|(x, o)| assert!((2.0 * x / rms - o).abs() < 1e-5));
         }
     }
 }

@@ -17,11 +17,7 @@ use crate::model::weights::{Ffn, Mlp};
 pub fn ffn(level: Level, c: &Config, ffn: &Ffn, x: &[f32], out: &mut [f32], scratch: &mut Mlps) {
     match ffn {
         Ffn::Dense(dense) => mlp(level, dense, x, out, scratch),
-        Ffn::Mixture {
-            router,
-            experts,
-            shared,
-        } => {
+        Ffn::Mixture { router, experts, shared } => {
             match shared {
                 Some(shared) => mlp(level, shared, x, out, scratch),
                 None => out.fill(0.0),
@@ -30,19 +26,12 @@ pub fn ffn(level: Level, c: &Config, ffn: &Ffn, x: &[f32], out: &mut [f32], scra
             let mut scores = std::mem::take(&mut scratch.scores);
             let n = x.len() / c.hidden;
             let all = fit(&mut scores, n * c.experts);
-            linear(
-                level,
-                router,
-                Rows::all(x, c.hidden),
-                Out::all(all, c.experts),
-            );
+            linear(level, router, Rows::all(x, c.hidden), Out::all(all, c.experts));
             routes.clear();
-            all.chunks_exact_mut(c.experts)
-                .enumerate()
-                .for_each(|(token, row)| {
-                    math::softmax(level, row, 1.0);
-                    route(c, row, token, &mut routes);
-                });
+            all.chunks_exact_mut(c.experts).enumerate().for_each(|(token, row)| {
+                math::softmax(level, row, 1.0);
+                route(c, row, token, &mut routes);
+            });
             routes.sort_unstable_by_key(|r| (r.expert, r.token));
             mixture(level, c, experts, &routes, x, out, scratch);
             (scratch.routes, scratch.scores) = (routes, scores);
@@ -66,20 +55,12 @@ fn route(c: &Config, scores: &mut [f32], token: usize, routes: &mut Vec<Route>) 
     let first = routes.len();
     for _ in 0..c.chosen {
         let expert = best(scores);
-        routes.push(Route {
-            expert,
-            token,
-            weight: scores[expert],
-        });
+        routes.push(Route { expert, token, weight: scores[expert] });
         scores[expert] = f32::NEG_INFINITY;
     }
     let chosen = &mut routes[first..];
     let total: f32 = chosen.iter().map(|r| r.weight).sum();
-    let factor = if c.normalise {
-        c.scale / (total + 1e-20)
-    } else {
-        c.scale
-    };
+    let factor = if c.normalise { c.scale / (total + 1e-20) } else { c.scale };
     chosen.iter_mut().for_each(|r| r.weight *= factor);
 }
 
@@ -107,19 +88,8 @@ fn drop_groups(scores: &mut [f32], groups: usize, used: usize) {
 }
 
 /// out[token] += weight · expert(x[token]) for all routes, which are sorted by expert.
-fn mixture(
-    level: Level,
-    c: &Config,
-    experts: &[Mlp],
-    routes: &[Route],
-    x: &[f32],
-    out: &mut [f32],
-    scratch: &mut Mlps,
-) {
-    let (mut gathered, mut results) = (
-        std::mem::take(&mut scratch.gathered),
-        std::mem::take(&mut scratch.results),
-    );
+fn mixture(level: Level, c: &Config, experts: &[Mlp], routes: &[Route], x: &[f32], out: &mut [f32], scratch: &mut Mlps) {
+    let (mut gathered, mut results) = (std::mem::take(&mut scratch.gathered), std::mem::take(&mut scratch.results));
     for routes in routes.chunk_by(|a, b| a.expert == b.expert) {
         let inputs = fit(&mut gathered, routes.len() * c.hidden);
         for (input, route) in inputs.chunks_exact_mut(c.hidden).zip(routes) {
@@ -128,12 +98,7 @@ fn mixture(
         let results = fit(&mut results, routes.len() * c.hidden);
         mlp(level, &experts[routes[0].expert], inputs, results, scratch);
         for (result, route) in results.chunks_exact(c.hidden).zip(routes) {
-            math::add(
-                level,
-                &mut out[route.token * c.hidden..][..c.hidden],
-                result,
-                route.weight,
-            );
+            math::add(level, &mut out[route.token * c.hidden..][..c.hidden], result, route.weight);
         }
     }
     (scratch.gathered, scratch.results) = (gathered, results);
@@ -143,20 +108,12 @@ fn mixture(
 fn mlp(level: Level, mlp: &Mlp, x: &[f32], out: &mut [f32], scratch: &mut Mlps) {
     let (hidden, inner) = (mlp.gate.cols, mlp.gate.rows);
     let n = x.len() / hidden;
-    let (gate, up) = (
-        fit(&mut scratch.gate, n * inner),
-        fit(&mut scratch.up, n * inner),
-    );
+    let (gate, up) = (fit(&mut scratch.gate, n * inner), fit(&mut scratch.up, n * inner));
     let rows = Rows::all(x, hidden);
     linear(level, &mlp.gate, rows, Out::all(gate, inner));
     linear(level, &mlp.up, rows, Out::all(up, inner));
     math::silu(level, gate, up);
-    linear(
-        level,
-        &mlp.down,
-        Rows::all(gate, inner),
-        Out::all(out, hidden),
-    );
+    linear(level, &mlp.down, Rows::all(gate, inner), Out::all(out, hidden));
 }
 
 #[cfg(test)]
@@ -166,24 +123,12 @@ mod tests {
     fn config(groups: Option<(usize, usize)>, normalise: bool) -> Config {
         let text = include_str!("../../../fixtures/reference/lite/config.json");
         let config = crate::model::config::from_json("config.json", text).unwrap();
-        Config {
-            experts: 6,
-            chosen: 2,
-            groups,
-            normalise,
-            scale: 2.0,
-            ..config
-        }
+        Config { experts: 6, chosen: 2, groups, normalise, scale: 2.0, ..config }
     }
 
     fn chosen(config: &Config) -> Vec<(usize, f32)> {
         let mut routes = Vec::new();
-        route(
-            config,
-            &mut [0.1, 0.2, 0.05, 0.3, 0.25, 0.1],
-            0,
-            &mut routes,
-        );
+        route(config, &mut [0.1, 0.2, 0.05, 0.3, 0.25, 0.1], 0, &mut routes);
         routes.iter().map(|r| (r.expert, r.weight)).collect()
     }
 

@@ -21,26 +21,14 @@ pub struct Block<'a, E> {
 impl<'a, E> Block<'a, E> {
     /// Panics where the last row would lie outside `data`.
     pub fn new(data: &'a [E], rows: usize, cols: usize, stride: usize) -> Self {
-        assert!(
-            rows == 0 || (rows - 1) * stride + cols <= data.len(),
-            "weights outside their slice"
-        );
-        Self {
-            data,
-            rows,
-            cols,
-            stride,
-        }
+        assert!(rows == 0 || (rows - 1) * stride + cols <= data.len(), "weights outside their slice");
+        Self { data, rows, cols, stride }
     }
 
     /// Rows `first..first + rows`.
     pub fn part(self, first: usize, rows: usize) -> Self {
         assert!(first + rows <= self.rows);
-        Self {
-            data: &self.data[first * self.stride..],
-            rows,
-            ..self
-        }
+        Self { data: &self.data[first * self.stride..], rows, ..self }
     }
 
     /// The first `cols` columns.
@@ -68,46 +56,28 @@ by_level! {
 
 #[inline(always)]
 unsafe fn rows_kernel<L: Lanes, E: Element>(x: Rows<'_>, w: Block<'_, E>, out: Out<'_>) {
-    assert!(
-        x.cols == w.cols && out.rows >= x.n && out.cols >= w.rows,
-        "a product of unequal sizes"
-    );
+    assert!(x.cols == w.cols && out.rows >= x.n && out.cols >= w.rows, "a product of unequal sizes");
     let quads = x.n / 4 * 4;
     // SAFETY: the sizes were checked above; tiles stay inside the rows of `x` and of `w`.
     unsafe {
-        (0..quads)
-            .step_by(4)
-            .for_each(|r| outputs::<L, E, 4, 4>(x, w, out, r));
+        (0..quads).step_by(4).for_each(|r| outputs::<L, E, 4, 4>(x, w, out, r));
         (quads..x.n).for_each(|r| outputs::<L, E, 1, 8>(x, w, out, r));
     }
 }
 
 /// `R` rows from `r` against all rows of `w`, `O` at a time.
 #[inline(always)]
-unsafe fn outputs<L: Lanes, E: Element, const R: usize, const O: usize>(
-    x: Rows<'_>,
-    w: Block<'_, E>,
-    out: Out<'_>,
-    r: usize,
-) {
+unsafe fn outputs<L: Lanes, E: Element, const R: usize, const O: usize>(x: Rows<'_>, w: Block<'_, E>, out: Out<'_>, r: usize) {
     let whole = w.rows / O * O;
     // SAFETY: rows r..r + R and outputs o..o + O exist (caller, and the bounds here).
     unsafe {
-        (0..whole)
-            .step_by(O)
-            .for_each(|o| tile::<L, E, R, O>(x, w, out, r, o));
+        (0..whole).step_by(O).for_each(|o| tile::<L, E, R, O>(x, w, out, r, o));
         (whole..w.rows).for_each(|o| tile::<L, E, R, 1>(x, w, out, r, o));
     }
 }
 
 #[inline(always)]
-unsafe fn tile<L: Lanes, E: Element, const R: usize, const O: usize>(
-    x: Rows<'_>,
-    w: Block<'_, E>,
-    out: Out<'_>,
-    r: usize,
-    o: usize,
-) {
+unsafe fn tile<L: Lanes, E: Element, const R: usize, const O: usize>(x: Rows<'_>, w: Block<'_, E>, out: Out<'_>, r: usize, o: usize) {
     let xs: [*const f32; R] = std::array::from_fn(|i| x.row(r + i));
     let ws: [*const E; O] = std::array::from_fn(|j| w.row(o + j));
     let whole = x.cols / LANES * LANES;
@@ -120,26 +90,16 @@ unsafe fn tile<L: Lanes, E: Element, const R: usize, const O: usize>(
         if whole < x.cols {
             let xt = xs.map(|p| padded(p.add(whole), x.cols - whole));
             let wt = ws.map(|p| padded(p.add(whole), x.cols - whole));
-            step(
-                &mut sums,
-                &std::array::from_fn(|i| xt[i].as_ptr()),
-                &std::array::from_fn(|j| wt[j].as_ptr()),
-            );
+            step(&mut sums, &std::array::from_fn(|i| xt[i].as_ptr()), &std::array::from_fn(|j| wt[j].as_ptr()));
         }
         for (i, row) in sums.iter().enumerate() {
-            row.iter()
-                .enumerate()
-                .for_each(|(j, s)| out.set(r + i, o + j, s.sum()));
+            row.iter().enumerate().for_each(|(j, s)| out.set(r + i, o + j, s.sum()));
         }
     }
 }
 
 #[inline(always)]
-unsafe fn step<L: Lanes, E: Element, const R: usize, const O: usize>(
-    sums: &mut [[L; O]; R],
-    xs: &[*const f32; R],
-    ws: &[*const E; O],
-) {
+unsafe fn step<L: Lanes, E: Element, const R: usize, const O: usize>(sums: &mut [[L; O]; R], xs: &[*const f32; R], ws: &[*const E; O]) {
     // SAFETY: the caller's pointers hold sixteen elements each.
     unsafe {
         let w: [L; O] = std::array::from_fn(|j| E::lanes(ws[j]));
@@ -160,38 +120,24 @@ unsafe fn padded<E: Element>(p: *const E, n: usize) -> [E; LANES] {
 
 #[inline(always)]
 unsafe fn columns_kernel<L: Lanes, E: Element>(x: Rows<'_>, w: Block<'_, E>, out: Out<'_>) {
-    assert!(
-        x.cols == w.rows && out.rows >= x.n && out.cols >= w.cols,
-        "a product of unequal sizes"
-    );
+    assert!(x.cols == w.rows && out.rows >= x.n && out.cols >= w.cols, "a product of unequal sizes");
     let quads = x.n / 4 * 4;
     // SAFETY: the sizes were checked above.
     unsafe {
-        (0..quads)
-            .step_by(4)
-            .for_each(|r| across::<L, E, 4>(x, w, out, r));
+        (0..quads).step_by(4).for_each(|r| across::<L, E, 4>(x, w, out, r));
         (quads..x.n).for_each(|r| across::<L, E, 1>(x, w, out, r));
     }
 }
 
 /// `R` rows from `r`, over all columns: four vectors at a time, then one, then single elements.
 #[inline(always)]
-unsafe fn across<L: Lanes, E: Element, const R: usize>(
-    x: Rows<'_>,
-    w: Block<'_, E>,
-    out: Out<'_>,
-    r: usize,
-) {
+unsafe fn across<L: Lanes, E: Element, const R: usize>(x: Rows<'_>, w: Block<'_, E>, out: Out<'_>, r: usize) {
     const WIDE: usize = 4 * LANES;
     let (wide, whole) = (w.cols / WIDE * WIDE, w.cols / LANES * LANES);
     // SAFETY: the strips end at `cols`.
     unsafe {
-        (0..wide)
-            .step_by(WIDE)
-            .for_each(|c| strip::<L, E, R, 4>(x, w, out, r, c));
-        (wide..whole)
-            .step_by(LANES)
-            .for_each(|c| strip::<L, E, R, 1>(x, w, out, r, c));
+        (0..wide).step_by(WIDE).for_each(|c| strip::<L, E, R, 4>(x, w, out, r, c));
+        (wide..whole).step_by(LANES).for_each(|c| strip::<L, E, R, 1>(x, w, out, r, c));
         for c in whole..w.cols {
             for i in r..r + R {
                 let sum = |s, d: usize| L::fma1(s, *x.row(i).add(d), (*w.row(d).add(c)).one());
@@ -202,17 +148,10 @@ unsafe fn across<L: Lanes, E: Element, const R: usize>(
 }
 
 #[inline(always)]
-unsafe fn strip<L: Lanes, E: Element, const R: usize, const C: usize>(
-    x: Rows<'_>,
-    w: Block<'_, E>,
-    out: Out<'_>,
-    r: usize,
-    c: usize,
-) {
+unsafe fn strip<L: Lanes, E: Element, const R: usize, const C: usize>(x: Rows<'_>, w: Block<'_, E>, out: Out<'_>, r: usize, c: usize) {
     // SAFETY: columns c..c + 16·C of rows r..r + R exist (caller).
     unsafe {
-        let mut sums: [[L; C]; R] =
-            std::array::from_fn(|i| std::array::from_fn(|j| L::load(out.at(r + i, c + j * LANES))));
+        let mut sums: [[L; C]; R] = std::array::from_fn(|i| std::array::from_fn(|j| L::load(out.at(r + i, c + j * LANES))));
         for d in 0..x.cols {
             let row = w.row(d).add(c);
             let w: [L; C] = std::array::from_fn(|j| E::lanes(row.add(j * LANES)));
@@ -222,9 +161,7 @@ unsafe fn strip<L: Lanes, E: Element, const R: usize, const C: usize>(
             }
         }
         for (i, sums) in sums.iter().enumerate() {
-            sums.iter()
-                .enumerate()
-                .for_each(|(j, s)| s.store(out.at(r + i, c + j * LANES)));
+            sums.iter().enumerate().for_each(|(j, s)| s.store(out.at(r + i, c + j * LANES)));
         }
     }
 }

@@ -35,13 +35,7 @@ impl Quantised {
         for r in 0..x.n {
             let at = r * self.blocks..(r + 1) * self.blocks;
             let bytes = &mut self.bytes[r * x.cols..(r + 1) * x.cols];
-            round(
-                level,
-                x.get(r),
-                bytes,
-                &mut self.scales[at.clone()],
-                &mut self.offsets[at],
-            );
+            round(level, x.get(r), bytes, &mut self.scales[at.clone()], &mut self.offsets[at]);
         }
     }
 }
@@ -51,26 +45,15 @@ super::lanes::by_level! {
 }
 
 #[inline(always)]
-unsafe fn round_kernel<L: Lanes>(
-    x: &[f32],
-    bytes: &mut [i8],
-    scales: &mut [f32],
-    offsets: &mut [i32],
-) {
+unsafe fn round_kernel<L: Lanes>(x: &[f32], bytes: &mut [i8], scales: &mut [f32], offsets: &mut [i32]) {
     let blocks = x.chunks_exact(BLOCK).zip(bytes.chunks_exact_mut(BLOCK));
     for ((x, q), (scale, offset)) in blocks.zip(scales.iter_mut().zip(offsets)) {
         let most = x.iter().fold(0f32, |m, x| m.max(x.abs()));
         let inverse = if most > 0.0 { 127.0 / most } else { 0.0 };
         // A NaN has no byte, and `max` passes it over: it goes into the scale, and so into every output.
-        *scale = if x.iter().fold(true, |all, x| all & x.is_finite()) {
-            most / 127.0
-        } else {
-            f32::NAN
-        };
+        *scale = if x.iter().fold(true, |all, x| all & x.is_finite()) { most / 127.0 } else { f32::NAN };
         // Adding 1.5 · 2^23 rounds to the nearest even whole number, which then lies in the low bits.
-        x.iter()
-            .zip(q.iter_mut())
-            .for_each(|(x, q)| *q = (x * inverse + 12_582_912.0).to_bits() as i8);
+        x.iter().zip(q.iter_mut()).for_each(|(x, q)| *q = (x * inverse + 12_582_912.0).to_bits() as i8);
         *offset = -128 * q.iter().map(|q| i32::from(*q)).sum::<i32>();
     }
 }
@@ -85,9 +68,7 @@ pub fn rows(level: Level, x: &Quantised, n: usize, w: &[u8], out: Out<'_>) {
     if level.min(Level::best()) == Level::Avx512 {
         let wide = outputs / WIDE * WIDE;
         // SAFETY: the processor has the instructions; sizes were checked above.
-        (0..wide)
-            .step_by(WIDE)
-            .for_each(|o| unsafe { x86::group(x, n, w, o, out) });
+        (0..wide).step_by(WIDE).for_each(|o| unsafe { x86::group(x, n, w, o, out) });
         return few(level, x, n, w, wide..outputs, out);
     }
     few(level, x, n, w, 0..outputs, out);
@@ -98,13 +79,7 @@ super::lanes::by_level! {
 }
 
 #[inline(always)]
-unsafe fn few_kernel<L: Lanes>(
-    x: &Quantised,
-    n: usize,
-    w: &[u8],
-    outputs: std::ops::Range<usize>,
-    out: Out<'_>,
-) {
+unsafe fn few_kernel<L: Lanes>(x: &Quantised, n: usize, w: &[u8], outputs: std::ops::Range<usize>, out: Out<'_>) {
     let row = x.blocks * BYTES;
     for o in outputs {
         let w = &w[o * row..(o + 1) * row];
@@ -125,10 +100,7 @@ unsafe fn few_kernel<L: Lanes>(
 #[inline(always)]
 fn exact(w: &[u8], q: &[i8]) -> i32 {
     // Products of two bytes fit i16: this is the shape that becomes `pmaddwd`.
-    w.iter()
-        .zip(q)
-        .map(|(w, q)| i32::from(i16::from(*w as i8) * i16::from(*q)))
-        .sum()
+    w.iter().zip(q).map(|(w, q)| i32::from(i16::from(*w as i8) * i16::from(*q))).sum()
 }
 
 #[inline(always)]
@@ -152,12 +124,8 @@ mod x86 {
         let (eights, fours) = (n / 8 * 8, n / 4 * 4);
         // SAFETY: the caller's contract; rows stay below `n`.
         unsafe {
-            (0..eights)
-                .step_by(8)
-                .for_each(|r| tile::<8>(x, r, w, o, out));
-            (eights..fours)
-                .step_by(4)
-                .for_each(|r| tile::<4>(x, r, w, o, out));
+            (0..eights).step_by(8).for_each(|r| tile::<8>(x, r, w, o, out));
+            (eights..fours).step_by(4).for_each(|r| tile::<4>(x, r, w, o, out));
             (fours..n).for_each(|r| tile::<1>(x, r, w, o, out));
         }
     }
@@ -172,18 +140,12 @@ mod x86 {
                 let (words, scales) = sixteen(w.add(b * BYTES), x.blocks * BYTES);
                 for (i, sum) in sums.iter_mut().enumerate() {
                     let at = (r + i) * x.blocks + b;
-                    let dot = dot(
-                        &words,
-                        x.bytes.as_ptr().add(at * BLOCK).cast(),
-                        *x.offsets.get_unchecked(at),
-                    );
+                    let dot = dot(&words, x.bytes.as_ptr().add(at * BLOCK).cast(), *x.offsets.get_unchecked(at));
                     let scale = _mm512_mul_ps(scales, _mm512_set1_ps(*x.scales.get_unchecked(at)));
                     *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, *sum);
                 }
             }
-            sums.iter()
-                .enumerate()
-                .for_each(|(i, s)| _mm512_storeu_ps(out.at(r + i, o), *s));
+            sums.iter().enumerate().for_each(|(i, s)| _mm512_storeu_ps(out.at(r + i, o), *s));
         }
     }
 
@@ -214,8 +176,7 @@ mod x86 {
                 let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(half(o)), half(o + 8));
                 _mm512_xor_si512(both, flip)
             };
-            let scales: [u16; WIDE] =
-                std::array::from_fn(|o| w.add(o * stride).cast::<u16>().read_unaligned());
+            let scales: [u16; WIDE] = std::array::from_fn(|o| w.add(o * stride).cast::<u16>().read_unaligned());
             let scales = _mm512_cvtph_ps(_mm256_loadu_si256(scales.as_ptr().cast()));
             (transpose(std::array::from_fn(pair)), scales)
         }
@@ -228,21 +189,10 @@ mod x86 {
         unsafe {
             // Words 0..4 of four rows, per 128-bit lane.
             let four = |a: usize| {
-                let (l0, h0) = (
-                    _mm512_unpacklo_epi32(z[a], z[a + 1]),
-                    _mm512_unpackhi_epi32(z[a], z[a + 1]),
-                );
-                let (l1, h1) = (
-                    _mm512_unpacklo_epi32(z[a + 2], z[a + 3]),
-                    _mm512_unpackhi_epi32(z[a + 2], z[a + 3]),
-                );
+                let (l0, h0) = (_mm512_unpacklo_epi32(z[a], z[a + 1]), _mm512_unpackhi_epi32(z[a], z[a + 1]));
+                let (l1, h1) = (_mm512_unpacklo_epi32(z[a + 2], z[a + 3]), _mm512_unpackhi_epi32(z[a + 2], z[a + 3]));
                 let (low, high) = (_mm512_unpacklo_epi64(l0, l1), _mm512_unpackhi_epi64(l0, l1));
-                [
-                    low,
-                    high,
-                    _mm512_unpacklo_epi64(h0, h1),
-                    _mm512_unpackhi_epi64(h0, h1),
-                ]
+                [low, high, _mm512_unpacklo_epi64(h0, h1), _mm512_unpackhi_epi64(h0, h1)]
             };
             let (top, bottom) = (four(0), four(4));
             let first = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);
@@ -287,14 +237,8 @@ mod tests {
         let (w, x) = example(outputs, n, blocks);
         let got = run(Level::best(), &w, &x, n, outputs);
         for (at, got) in got.iter().enumerate() {
-            let (x, w) = (
-                &x[at / outputs * blocks * BLOCK..],
-                &w[at % outputs * blocks * BYTES..],
-            );
-            let value = |i: usize| {
-                scale_of(&w[i / BLOCK * BYTES..])
-                    * f32::from(w[i / BLOCK * BYTES + 2 + i % BLOCK] as i8)
-            };
+            let (x, w) = (&x[at / outputs * blocks * BLOCK..], &w[at % outputs * blocks * BYTES..]);
+            let value = |i: usize| scale_of(&w[i / BLOCK * BYTES..]) * f32::from(w[i / BLOCK * BYTES + 2 + i % BLOCK] as i8);
             let want: f32 = (0..blocks * BLOCK).map(|i| x[i] * value(i)).sum();
             assert!((got - want).abs() < 0.15, "{at}: {got}, not {want}");
         }
@@ -306,10 +250,7 @@ mod tests {
         let (w, x) = example(outputs, n, blocks);
         let whole = run(Level::best(), &w, &x, n, outputs);
         for (r, x) in x.chunks_exact(blocks * BLOCK).enumerate() {
-            assert_eq!(
-                run(Level::best(), &w, x, 1, outputs),
-                whole[r * outputs..(r + 1) * outputs]
-            );
+            assert_eq!(run(Level::best(), &w, x, 1, outputs), whole[r * outputs..(r + 1) * outputs]);
         }
         for level in Level::available().filter(|l| *l > Level::Portable) {
             assert_eq!(run(level, &w, &x, n, outputs), whole, "{level:?}");
@@ -325,10 +266,7 @@ mod tests {
         }
         for level in Level::available() {
             let got = run(level, &w, &[-1.0; BLOCK], 1, 16);
-            assert!(
-                got.iter().all(|g| (g - 4096.0).abs() < 0.01),
-                "{level:?} {got:?}"
-            );
+            assert!(got.iter().all(|g| (g - 4096.0).abs() < 0.01), "{level:?} {got:?}");
         }
     }
 }

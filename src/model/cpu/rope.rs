@@ -16,11 +16,7 @@ pub struct Rope {
 impl Rope {
     /// For the rotated width of `config`.
     pub fn new(config: &Config) -> Self {
-        Self {
-            frequencies: config.frequencies(),
-            amplitude: config.amplitude(),
-            turns: Vec::new(),
-        }
+        Self { frequencies: config.frequencies(), amplitude: config.amplitude(), turns: Vec::new() }
     }
 
     /// Computes the turns of positions `start..start + n`.

@@ -17,16 +17,8 @@ pub struct Rows<'a> {
 impl<'a> Rows<'a> {
     /// Panics where the last row would lie outside `data`.
     pub fn new(data: &'a [f32], n: usize, cols: usize, stride: usize) -> Self {
-        assert!(
-            n == 0 || (n - 1) * stride + cols <= data.len(),
-            "rows outside their buffer"
-        );
-        Self {
-            data,
-            n,
-            cols,
-            stride,
-        }
+        assert!(n == 0 || (n - 1) * stride + cols <= data.len(), "rows outside their buffer");
+        Self { data, n, cols, stride }
     }
 
     /// All of `data` as rows of `cols`.
@@ -63,17 +55,8 @@ unsafe impl Sync for Out<'_> {}
 impl<'a> Out<'a> {
     /// Panics where the last row would lie outside `data`.
     pub fn new(data: &'a mut [f32], rows: usize, cols: usize, stride: usize) -> Self {
-        assert!(
-            rows == 0 || (rows - 1) * stride + cols <= data.len(),
-            "rows outside their buffer"
-        );
-        Self {
-            data: data.as_mut_ptr(),
-            rows,
-            cols,
-            stride,
-            life: PhantomData,
-        }
+        assert!(rows == 0 || (rows - 1) * stride + cols <= data.len(), "rows outside their buffer");
+        Self { data: data.as_mut_ptr(), rows, cols, stride, life: PhantomData }
     }
 
     /// All of `data` as rows of `cols`.
@@ -84,24 +67,10 @@ impl<'a> Out<'a> {
 
     /// Rows `first..first + rows` and columns `column..column + cols`.
     pub fn part(self, first: usize, rows: usize, column: usize, cols: usize) -> Self {
-        assert!(
-            first + rows <= self.rows && column + cols <= self.cols,
-            "a part outside its view"
-        );
+        assert!(first + rows <= self.rows && column + cols <= self.cols, "a part outside its view");
         // SAFETY: inside the buffer, as just checked (an empty part may point to its end).
-        let data = unsafe {
-            self.data.add(if rows * cols == 0 {
-                0
-            } else {
-                first * self.stride + column
-            })
-        };
-        Self {
-            data,
-            rows,
-            cols,
-            ..self
-        }
+        let data = unsafe { self.data.add(if rows * cols == 0 { 0 } else { first * self.stride + column }) };
+        Self { data, rows, cols, ..self }
     }
 
     /// # Safety

@@ -27,11 +27,7 @@ fn file() -> Vec<u8> {
     text(&mut out, "tokenizer.ggml.model");
     out.extend(8u32.to_le_bytes());
     text(&mut out, "gpt2");
-    texts(
-        &mut out,
-        "tokenizer.ggml.tokens",
-        &["a", "b", "ab", "<｜fim▁hole｜>"],
-    );
+    texts(&mut out, "tokenizer.ggml.tokens", &["a", "b", "ab", "<｜fim▁hole｜>"]);
     texts(&mut out, "tokenizer.ggml.merges", &["a b"]);
     text(&mut out, "tokenizer.ggml.bos_token_id");
     out.extend(4u32.to_le_bytes());
@@ -43,9 +39,7 @@ fn file() -> Vec<u8> {
     out.extend(9u32.to_le_bytes());
     out.extend(5u32.to_le_bytes());
     out.extend(4u64.to_le_bytes());
-    [1i32, 1, 1, 3]
-        .iter()
-        .for_each(|t| out.extend(t.to_le_bytes()));
+    [1i32, 1, 1, 3].iter().for_each(|t| out.extend(t.to_le_bytes()));
     out
 }
 
@@ -54,14 +48,8 @@ fn a_vocabulary_is_read() {
     let bytes = file();
     let found = vocabulary(&Header::read("a.gguf", &bytes).unwrap()).unwrap();
     assert_eq!(found.tokens, ["a", "b", "ab", "<｜fim▁hole｜>"]);
-    assert_eq!(
-        (found.merges, found.token_types),
-        (vec!["a b".to_string()], vec![1, 1, 1, 3])
-    );
-    assert_eq!(
-        (found.bos, found.eos, found.fim_suf, found.fim_pre),
-        (Some(2), None, Some(3), None)
-    );
+    assert_eq!((found.merges, found.token_types), (vec!["a b".to_string()], vec![1, 1, 1, 3]));
+    assert_eq!((found.bos, found.eos, found.fim_suf, found.fim_pre), (Some(2), None, Some(3), None));
     assert!(!found.add_bos);
 }
 
@@ -105,11 +93,6 @@ fn an_id_outside_the_vocabulary_is_an_error() {
     let key = b"tokenizer.ggml.bos_token_id";
     let at = bytes.windows(key.len()).position(|w| w == key).unwrap() + key.len() + 4;
     bytes[at] = 9;
-    let error = vocabulary(&Header::read("a.gguf", &bytes).unwrap())
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("bos_token_id") && error.contains("4 tokens"),
-        "{error}"
-    );
+    let error = vocabulary(&Header::read("a.gguf", &bytes).unwrap()).unwrap_err().to_string();
+    assert!(error.contains("bos_token_id") && error.contains("4 tokens"), "{error}");
 }
