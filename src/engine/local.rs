@@ -171,7 +171,7 @@ fn error(title: String, hint: impl Into<String>) -> EngineError {
     EngineError { title, hint: hint.into() }
 }
 
-/// The weights are read where they lie, as numbers of up to 32 bytes at a time.
+/// GGUF aligns its tensors to 32 bytes from the file's beginning, so that they can be read where they lie.
 #[cfg(feature = "nano")]
 #[repr(C, align(64))]
 struct Aligned<T: ?Sized>(T);
