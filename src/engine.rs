@@ -10,7 +10,6 @@ use tokio::sync::mpsc;
 
 pub mod configured;
 pub mod local;
-pub mod scripted;
 
 /// Who is waiting for an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
