@@ -43,6 +43,8 @@ pub struct Completion {
     pub text: String,
     /// Bytes after the cursor that it replaces.
     pub replaces: usize,
+    /// Geometric mean of its first line's token probabilities.
+    pub probability: f32,
     pub model: String,
     pub device: String,
     pub usage: Option<Usage>,
@@ -87,8 +89,8 @@ pub async fn complete(engine: &dyn Engine, config: &Config, text: Snapshot, curs
     let actions = suggest.ask(Ask { id: 1, text, cursor, explicit: false });
     let mut run = Run { engine, suggest, usage: None };
     let suggestion = run.perform(actions).await?;
-    let (text, replaces) = suggestion.map_or_else(Default::default, |s| (s.text, s.replaces));
-    Ok(Completion { text, replaces, model: info.model, device: info.device, usage: run.usage })
+    let Suggestion { text, replaces, probability } = suggestion.unwrap_or_default();
+    Ok(Completion { text, replaces, probability, model: info.model, device: info.device, usage: run.usage })
 }
 
 struct Run<'a> {
@@ -117,7 +119,7 @@ impl Run<'_> {
         let mut actions = Vec::new();
         while let Some(event) = answer.recv().await {
             match event {
-                Event::Text { text, .. } => actions.extend(self.suggest.text(id, &text)),
+                Event::Text { text, logprob } => actions.extend(self.suggest.text(id, &text, logprob)),
                 Event::Done { finish, usage } => {
                     self.usage = Some(usage);
                     actions.extend(self.suggest.done(id, finish));

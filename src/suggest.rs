@@ -25,6 +25,8 @@ pub struct Settings {
     pub lines: Lines,
     pub layout: Layout,
     pub alternatives: usize,
+    /// Least probability of a first line that is shown unasked: the geometric mean over its tokens.
+    pub threshold: f32,
 }
 
 impl Settings {
@@ -39,6 +41,7 @@ impl Settings {
             lines: completion.lines,
             layout: completion.layout,
             alternatives: completion.alternatives,
+            threshold: completion.show_threshold.get().unwrap_or_default(),
         }
     }
 }
@@ -56,10 +59,12 @@ pub struct Ask {
 }
 
 /// One suggestion: insert `text` at the cursor, over `replaces` bytes that follow it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Suggestion {
     pub text: String,
     pub replaces: usize,
+    /// Geometric mean of its first line's token probabilities.
+    pub probability: f32,
 }
 
 /// What the caller has to do.
@@ -105,6 +110,22 @@ struct Draft {
     id: u64,
     raw: String,
     finish: Option<Finish>,
+    /// Of the pieces up to the first line end: the sum of their log probabilities, and how many they are.
+    first_line: (f32, u32),
+}
+
+impl Draft {
+    fn push(&mut self, text: &str, logprob: f32) {
+        if !self.raw.contains('\n') {
+            self.first_line.0 += logprob;
+            self.first_line.1 += 1;
+        }
+        self.raw.push_str(text);
+    }
+
+    fn probability(&self) -> f32 {
+        (self.first_line.0 / self.first_line.1.max(1) as f32).exp()
+    }
 }
 
 /// The suggestion under way, or shown.
@@ -203,11 +224,11 @@ impl Suggest {
         self.flush()
     }
 
-    /// The engine generated text for request `id`.
-    pub fn text(&mut self, id: u64, text: &str) -> Vec<Action> {
+    /// The engine generated text for request `id`, with the log probability of its token.
+    pub fn text(&mut self, id: u64, text: &str, logprob: f32) -> Vec<Action> {
         let Some(live) = &mut self.live else { return vec![] };
         let Some(draft) = live.drafts.iter_mut().find(|d| d.id == id && d.finish.is_none()) else { return vec![] };
-        draft.raw.push_str(text);
+        draft.push(text, logprob);
         let ended = live.plan.end(&draft.raw).is_some();
         if ended {
             self.actions.push(Action::Abort { id });
@@ -327,13 +348,14 @@ impl Suggest {
         let before = ask.text.text(line, ask.cursor);
         let rest = ask.text.text(ask.cursor, ask.text.line_end(ask.cursor));
         let mut items: Vec<Suggestion> = Vec::new();
-        for draft in &live.drafts {
+        let shown = |d: &&Draft| ask.explicit || d.probability() >= self.settings.threshold;
+        for draft in live.drafts.iter().filter(shown) {
             let whole = live.whole(draft);
             let offered = whole.strip_prefix(tail).and_then(|t| fit(t, &before, &rest));
             if let Some((text, replaces)) = offered
                 && items.iter().all(|i| i.text != text)
             {
-                items.push(Suggestion { text, replaces });
+                items.push(Suggestion { text, replaces, probability: draft.probability() });
             }
         }
         items

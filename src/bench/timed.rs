@@ -94,7 +94,7 @@ impl Run {
         let mut answer = self.engine.submit(request);
         while let Some(event) = answer.recv().await {
             match event {
-                Event::Text { text, .. } => actions.extend(self.suggest.text(id, &text)),
+                Event::Text { text, logprob } => actions.extend(self.suggest.text(id, &text, logprob)),
                 Event::Failed(error) => return Err(error.into()),
                 Event::Done { finish, usage } => {
                     cost.computed += usage.computed;

@@ -353,7 +353,7 @@ impl Session {
     async fn follow(self: Arc<Self>, uri: String, id: u64, mut answer: Answer) {
         while let Some(event) = answer.recv().await {
             match event {
-                Event::Text { text, .. } => self.with_suggest(&uri, |s| s.text(id, &text)),
+                Event::Text { text, logprob } => self.with_suggest(&uri, |s| s.text(id, &text, logprob)),
                 Event::Done { finish, .. } => self.with_suggest(&uri, |s| s.done(id, finish)),
                 Event::Failed(error) => self.with_suggest(&uri, |s| s.failed(id, error)),
             }

@@ -42,6 +42,9 @@ impl Plan {
 
     /// Where the generated text is over, although the model goes on; `None` while it is not.
     pub fn end(&self, raw: &str) -> Option<usize> {
+        if before_repetition(raw).len() < raw.len() {
+            return Some(raw.len());
+        }
         if !self.block {
             return raw.find('\n');
         }
@@ -69,12 +72,24 @@ impl Plan {
                 text = &text[..last];
             }
         }
-        text.trim_end().to_string()
+        before_repetition(text).trim_end().to_string()
     }
 
     fn leaves(&self, line: &str) -> bool {
         !line.trim().is_empty() && (width(line) < self.indent || line == self.below)
     }
+}
+
+/// A model that has lost its way says the same thing over and over. A text that ends so is cut before that line; when it
+/// is the first line, nothing is left.
+fn before_repetition(text: &str) -> &str {
+    let start = text.rfind('\n').map_or(0, |n| n + 1);
+    let line = &text.as_bytes()[start..];
+    let repeats = |period: usize| {
+        let tail = &line[line.len() - 3 * period..];
+        tail[..2 * period] == tail[period..] && tail[..period].iter().any(u8::is_ascii_alphabetic)
+    };
+    if (3..=line.len() / 3).any(repeats) { &text[..start] } else { text }
 }
 
 /// A suggestion fitted to the line it lands in: the text to insert, and how many bytes after the cursor it replaces.
@@ -245,6 +260,16 @@ mod tests {
     fn a_block_cut_for_length_loses_its_half_line() {
         assert_eq!(plan("def f():\n    |\n").finish("a = 1\n    b = fo", true), "a = 1");
         assert_eq!(plan("def f():\n    |\n").finish("a = fo", true), "a = fo");
+    }
+
+    #[test]
+    fn going_round_in_circles_is_not_offered() {
+        let cut = |raw| plan("x = |").finish(raw, true);
+        assert_eq!(cut("None = None = None = None"), "");
+        assert_eq!(cut("self.name.name.name.name"), "");
+        assert_eq!(cut("[0, 0, 0, 0, 0, 0, 0]"), "[0, 0, 0, 0, 0, 0, 0]");
+        assert_eq!(cut("a.b(c).d(e)  # ======="), "a.b(c).d(e)  # =======");
+        assert_eq!(plan("def f():\n    |\n").finish("a = 1\n    x.get.get.get.get", false), "a = 1");
     }
 
     #[test]

@@ -14,7 +14,7 @@ struct Desk {
 impl Desk {
     fn new(layout: Layout) -> Desk {
         let budget = Budget { prefix: 400, suffix: 100, short: 20, tail: 80 };
-        let settings = Settings { budget, max_tokens: 64, lines: Lines::Auto, layout, alternatives: 3 };
+        let settings = Settings { budget, max_tokens: 64, lines: Lines::Auto, layout, alternatives: 3, threshold: 0.3 };
         Desk { machine: Suggest::new(settings), text: Document::new("u", "rust", 0, ""), version: 0, asks: 0, log: vec![] }
     }
 
@@ -54,7 +54,7 @@ impl Desk {
     /// The newest engine request says this and ends.
     fn says(&mut self, text: &str, finish: Option<Finish>) {
         let (id, _) = self.started().pop().expect("a request");
-        let actions = self.machine.text(id, text);
+        let actions = self.machine.text(id, text, -0.1);
         self.log.extend(actions);
         if let Some(finish) = finish {
             let actions = self.machine.done(id, finish);
@@ -190,7 +190,7 @@ fn an_explicit_ask_gives_alternatives() {
     let requests = d.started();
     assert_eq!(requests.iter().map(|(_, r)| r.rank).collect::<Vec<_>>(), [0, 1, 2]);
     for ((id, _), text) in requests.iter().zip(["oo", "ar", "oo"]) {
-        let actions = d.machine.text(*id, text);
+        let actions = d.machine.text(*id, text, -0.1);
         d.log.extend(actions);
         assert_eq!(d.answer(ask), None);
         let actions = d.machine.done(*id, Finish::Stop);
@@ -263,4 +263,18 @@ fn the_next_anchor_is_adopted_when_its_prefill_is_done() {
     d.log.extend(actions);
     let b = d.ask(&format!("fn f() {{\r\n{lines}c|\r\n}}\r\n"));
     assert_eq!(d.answer(b), one("cc"), "the shown suggestion outlives the move");
+}
+
+#[test]
+fn the_improbable_is_shown_only_when_asked_for() {
+    let mut d = Desk::new(Layout::Frozen);
+    for (explicit, shown) in [(false, 0), (true, 1)] {
+        let ask = d.ask_as("  f|\n", explicit);
+        for (id, _) in d.started() {
+            let mut actions = d.machine.text(id, "oo", -3.0);
+            actions.extend(d.machine.done(id, Finish::Stop));
+            d.log.extend(actions);
+        }
+        assert_eq!(d.answer(ask).map(|a| a.len()), Some(shown));
+    }
 }
