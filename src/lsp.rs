@@ -19,6 +19,7 @@ use tower_lsp::{Client, LanguageServer, LspService, Server};
 mod edge;
 mod items;
 mod order;
+mod pace;
 mod session;
 mod wire;
 

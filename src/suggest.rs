@@ -361,11 +361,13 @@ impl Suggest {
         items
     }
 
-    /// Whether a running decode may still turn out to be what is typed.
+    /// Whether a running decode may still turn out to be what is typed. One that has not begun is better begun anew, with
+    /// all that is typed: its prefill stays in the cache.
     fn agrees(&self, tail: &str) -> bool {
         self.live.as_ref().is_some_and(|live| {
             let whole = live.drafts.first().map(|d| live.base.clone() + &d.raw).unwrap_or_default();
-            !live.done() && tail.starts_with(&live.base) && (whole.starts_with(tail) || tail.starts_with(&whole))
+            let begun = live.base == tail || whole.len() > live.base.len();
+            begun && !live.done() && tail.starts_with(&live.base) && (whole.starts_with(tail) || tail.starts_with(&whole))
         })
     }
 

@@ -286,3 +286,29 @@ async fn user_settings_hold_below_the_editors() {
     let id = c.inline("file:///a.rs", 0, 1);
     assert_eq!(c.texts(id).await.len(), 1);
 }
+
+#[tokio::test]
+async fn on_a_slow_machine_a_burst_of_keys_asks_once() {
+    let engine = Scripted::new(|_| "no".into());
+    *engine.first_token.lock().expect("first_token") = Some(std::time::Duration::from_secs(2));
+    let mut c = Client::start(engine.clone()).await;
+    c.open(URI, "python", "\n");
+    let id = c.inline(URI, 0, 0);
+    assert_eq!(c.texts(id).await, ["no"], "nothing is measured yet");
+    let burst: Vec<u64> = (0..5)
+        .map(|n| {
+            c.change(URI, 0, n, n, "x");
+            c.inline(URI, 0, n + 1)
+        })
+        .collect();
+    for id in &burst[..4] {
+        assert_eq!(c.answer(*id).await.expect_err("superseded")["code"], -32801);
+    }
+    assert_eq!(c.texts(burst[4]).await, ["xxxxxno"]);
+    let tails: Vec<String> = engine.requests().into_iter().map(|r| r.tail).collect();
+    assert_eq!(tails, ["", "xxxxx"]);
+    c.change(URI, 0, 5, 5, "y");
+    let id = c.inline_with(URI, 0, 6, json!({ "triggerKind": 0 }));
+    c.texts(id).await;
+    assert_eq!(engine.requests().len(), 5, "an explicit ask waits for nothing: three alternatives");
+}

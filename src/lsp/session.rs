@@ -5,7 +5,8 @@
 //! outcome(ticket)             the only thing that waits
 //! ```
 use super::items;
-use super::wire::{Asked, Changed, Kind, MAX_BYTES, Opened, Versioned, negotiate, nothing, refusal, too_large};
+use super::pace::Pace;
+use super::wire::{Asked, Changed, Kind, MAX_BYTES, Opened, Versioned, negotiate, nothing, refusal, superseded, too_large};
 use crate::config::{self, Config, Items, Layer};
 use crate::document::{Document, Encoding, Snapshot};
 use crate::engine::{Answer, Event};
@@ -16,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tower_lsp::Client;
-use tower_lsp::jsonrpc::{Error, ErrorCode, Request, Response, Result};
+use tower_lsp::jsonrpc::{Error, Request, Response, Result};
 use tower_lsp::lsp_types::MessageType;
 
 /// A pause in typing after which the engine may prefill.
@@ -56,6 +57,7 @@ struct State {
     refused: HashMap<String, String>,
     asks: HashMap<u64, Pending>,
     running: HashMap<u64, tokio::task::AbortHandle>,
+    pace: Pace,
     next_ticket: u64,
     shut_down: bool,
     said: HashSet<String>,
@@ -85,6 +87,7 @@ impl Session {
             refused: HashMap::new(),
             asks: HashMap::new(),
             running: HashMap::new(),
+            pace: Pace::default(),
             next_ticket: 1,
             shut_down: false,
             said: HashSet::new(),
@@ -278,7 +281,8 @@ impl Session {
         let Some(doc) = state.docs.get_mut(&uri) else { return };
         let mut actions = doc.suggest.configure(settings);
         actions.extend(doc.suggest.ask(Ask { id: ticket, text: seen, cursor: seen_cursor, explicit }));
-        self.perform(state, &uri, actions);
+        let wait = if explicit { Duration::ZERO } else { state.pace.wait() };
+        self.perform_after(wait, state, &uri, actions);
     }
 
     fn settings(&self, config: &Config) -> Settings {
@@ -312,11 +316,24 @@ impl Session {
     }
 
     fn perform(self: &Arc<Self>, state: &mut State, uri: &str, actions: Vec<Action>) {
+        self.perform_after(Duration::ZERO, state, uri, actions);
+    }
+
+    /// `wait`: how long an engine request waits; it is never sent when it is aborted before.
+    fn perform_after(self: &Arc<Self>, wait: Duration, state: &mut State, uri: &str, actions: Vec<Action>) {
         for action in actions {
             match action {
                 Action::Start { id, request } => {
-                    let answer = self.options.engine.submit(request);
-                    let task = tokio::spawn(self.clone().follow(uri.to_string(), id, answer));
+                    let task = if wait.is_zero() {
+                        tokio::spawn(self.clone().follow(uri.to_string(), id, self.options.engine.submit(request)))
+                    } else {
+                        let (session, uri) = (self.clone(), uri.to_string());
+                        tokio::spawn(async move {
+                            tokio::time::sleep(wait).await;
+                            let answer = session.options.engine.submit(request);
+                            session.follow(uri, id, answer).await;
+                        })
+                    };
                     state.running.insert(id, task.abort_handle());
                 }
                 // Dropping the receiver is what cancels the engine's work.
@@ -354,7 +371,10 @@ impl Session {
         while let Some(event) = answer.recv().await {
             match event {
                 Event::Text { text, logprob } => self.with_suggest(&uri, |s| s.text(id, &text, logprob)),
-                Event::Done { finish, .. } => self.with_suggest(&uri, |s| s.done(id, finish)),
+                Event::Done { finish, usage } => {
+                    usage.first_token.iter().for_each(|t| self.lock().pace.observe(*t));
+                    self.with_suggest(&uri, |s| s.done(id, finish));
+                }
                 Event::Failed(error) => self.with_suggest(&uri, |s| s.failed(id, error)),
             }
         }
@@ -463,11 +483,6 @@ impl Session {
             }
         }
     }
-}
-
-/// The error that clients drop in silence: the text has changed, or a newer request has come.
-fn superseded() -> Error {
-    Error { code: ErrorCode::ContentModified, message: "superseded by a newer request or edit".into(), data: None }
 }
 
 fn reply(state: &mut State, ask: u64, outcome: Result<Value>) {

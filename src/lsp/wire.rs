@@ -6,6 +6,7 @@
 use crate::document::{Change, Encoding, Position, Range};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tower_lsp::jsonrpc::{Error, ErrorCode};
 
 /// Larger texts are not tracked: a completion in them would cost more than it is worth.
 pub const MAX_BYTES: usize = 10 << 20;
@@ -89,4 +90,9 @@ pub fn nothing(kind: Kind) -> Value {
         Kind::Inline => json!({ "items": [] }),
         Kind::Items => json!({ "isIncomplete": false, "items": [] }),
     }
+}
+
+/// The error that clients drop in silence: the text has changed, or a newer request has come.
+pub fn superseded() -> Error {
+    Error { code: ErrorCode::ContentModified, message: "superseded by a newer request or edit".into(), data: None }
 }

@@ -133,12 +133,22 @@ fn a_running_decode_goes_on_while_keys_agree() {
 fn it_rolls_back_where_they_part() {
     let mut d = Desk::new(Layout::Frozen);
     d.ask("  f|\n");
-    let b = d.ask("  fa|\n");
-    assert_eq!(d.started().len(), 1, "nothing generated yet: it may agree");
-    d.says("oo", None);
+    d.says("o", None);
+    let b = d.ask("  foo|\n");
+    assert_eq!(d.started().len(), 1, "it may agree");
+    d.says("x", None);
     assert_eq!((d.aborted(), d.started().len(), d.answer(b)), (1, 2, None));
-    d.says("r()", Some(Finish::Stop));
-    assert_eq!(d.answer(b), one("r()"));
+    d.says("(r)", Some(Finish::Stop));
+    assert_eq!(d.answer(b), one("(r)"));
+}
+
+#[test]
+fn a_decode_that_has_not_begun_begins_anew() {
+    let mut d = Desk::new(Layout::Frozen);
+    d.ask("  f|\n");
+    d.ask("  fa|\n");
+    assert_eq!((d.aborted(), d.started().len()), (1, 2));
+    assert_eq!(d.started()[1].1.tail, "  fa");
 }
 
 #[test]

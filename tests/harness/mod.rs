@@ -26,6 +26,8 @@ pub struct Scripted {
     pub gate: Arc<Semaphore>,
     pub requests: Mutex<Vec<Request>>,
     pub cancelled: Arc<AtomicU64>,
+    /// What it says its first tokens took.
+    pub first_token: Mutex<Option<Duration>>,
 }
 
 impl Scripted {
@@ -38,7 +40,13 @@ impl Scripted {
     /// Says nothing until the gate gets permits.
     pub fn gated(answer: impl Fn(&Request) -> String + Send + Sync + 'static) -> Arc<Scripted> {
         let gate = Arc::new(Semaphore::new(0));
-        Arc::new(Scripted { answer: Box::new(answer), gate, requests: Mutex::default(), cancelled: Arc::default() })
+        Arc::new(Scripted {
+            answer: Box::new(answer),
+            gate,
+            requests: Mutex::default(),
+            cancelled: Arc::default(),
+            first_token: Mutex::default(),
+        })
     }
 
     pub fn requests(&self) -> Vec<Request> {
@@ -63,6 +71,7 @@ impl Engine for Scripted {
             text.truncate(text.find(stop.as_str()).unwrap_or(text.len()));
         }
         let (gate, cancelled) = (self.gate.clone(), self.cancelled.clone());
+        let first_token = *self.first_token.lock().expect("first_token");
         tokio::spawn(async move {
             let pieces: Vec<char> = if request.max_tokens == 0 { vec![] } else { text.chars().collect() };
             for piece in pieces.chunks(3) {
@@ -81,7 +90,7 @@ impl Engine for Scripted {
                 drafted: 0,
                 accepted: 0,
                 miss: Miss::None,
-                first_token: None,
+                first_token,
                 total: Duration::ZERO,
             };
             let _ = sender.send(Event::Done { finish: Finish::Stop, usage });
