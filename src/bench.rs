@@ -4,6 +4,7 @@
 //! infill bench trace fixtures/trace/short.json                         tokens per key, all four layouts
 //! infill bench trace rustcode.json.gz --chars 10000 --tokenizer tokenizer.json --json
 //! infill bench trace fixtures/trace/short.json --timed 200              200 keys through the real engine
+//! infill bench quality held-out/                                        is quality the price? See `quality`
 //! ```
 use crate::config::Config;
 use crate::prompt::Reanchor;
@@ -15,9 +16,10 @@ use trace::Trace;
 
 mod count;
 mod plot;
-mod timed;
+pub mod quality;
+pub mod timed;
 pub mod trace;
-mod typist;
+pub mod typist;
 
 /// How a prompt is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]

@@ -88,6 +88,13 @@ enum Bench {
         #[command(flatten)]
         model: Model,
     },
+    /// What the frozen hole costs in quality: held-out lines against a fresh prefix-suffix split.
+    Quality {
+        #[command(flatten)]
+        options: infill::bench::quality::Options,
+        #[command(flatten)]
+        model: Model,
+    },
 }
 
 #[derive(clap::Args)]
@@ -122,13 +129,18 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Lsp { stdio: _, log, record, model } => lsp(log, record, &model),
         Command::Complete { target, place, json, model } => complete(&target, place.as_deref(), json, &model),
         Command::Demo { json, model } => demo(json, &model),
-        Command::Bench { bench: Bench::Trace { options, model } } => {
-            infill::bench::run(&options, &config::merge(&model.layers()?)?.config)?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Bench { bench } => measure(&bench),
         Command::Verify { dir, json } => verify(&dir, json),
         Command::Config { schema } => print_config(schema),
     }
+}
+
+fn measure(bench: &Bench) -> Result<ExitCode> {
+    match bench {
+        Bench::Trace { options, model } => infill::bench::run(options, &config::merge(&model.layers()?)?.config)?,
+        Bench::Quality { options, model } => infill::bench::quality::run(options, &config::merge(&model.layers()?)?.config)?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn lsp(log: Option<PathBuf>, record: Option<PathBuf>, model: &Model) -> Result<ExitCode> {

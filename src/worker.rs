@@ -27,12 +27,12 @@ use tokio::sync::{mpsc as async_mpsc, watch};
 
 mod answer;
 mod draft;
-mod pick;
+pub(crate) mod pick;
 mod rows;
 mod run;
 mod sequence;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

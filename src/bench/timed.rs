@@ -4,12 +4,11 @@
 //! key -> ask -> Start -> engine -> first new token (ms) -> … -> Answer (ms)
 //! ```
 //! A key waits for the answer of the one before, so the times are of single requests, not of a queue.
-use super::typist::Typist;
+use super::typist::{Key, Typist};
 use super::{Layout, Row, trace::Trace};
 use crate::config::Config;
-use crate::engine::local::Local;
-use crate::engine::{Engine, Event, Request, configured};
-use crate::suggest::{Action, Ask, Settings, Suggest};
+use crate::engine::{Engine, Event, Miss, Request, configured};
+use crate::suggest::{Action, Ask, Settings, Suggest, Suggestion};
 use anyhow::Result;
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -25,71 +24,103 @@ pub fn run(trace: &Trace, config: &Config, keys: usize) -> Result<Row> {
             crate::config::Layout::Frozen => Layout::Frozen,
             crate::config::Layout::Psm => Layout::PsmAnchored,
         };
-        let mut run = Run { engine, suggest, row: Row::new(layout), mark: None };
-        run.replay(trace, keys).await?;
-        run.row.without_model = run.suggest.counts().without_model;
-        run.row.reanchors = run.suggest.counts().reanchors.clone();
-        Ok(run.row)
+        let mut driver = Driver::new(&engine, suggest);
+        let mut row = replay(&mut driver, trace, keys, Row::new(layout)).await?;
+        row.without_model = driver.suggest.counts().without_model;
+        row.reanchors = driver.suggest.counts().reanchors.clone();
+        Ok(row)
     })
 }
 
-struct Run {
-    engine: Local,
-    suggest: Suggest,
-    row: Row,
+async fn replay(driver: &mut Driver<'_>, trace: &Trace, keys: usize, mut row: Row) -> Result<Row> {
+    for key in Typist::new(trace) {
+        if row.foreground.len() >= keys {
+            break;
+        }
+        let typed = key.typed;
+        let served = driver.key(key).await?;
+        row.idle += served.idle as u64;
+        for miss in served.misses {
+            *row.misses.entry(format!("{miss:?}").to_lowercase()).or_default() += 1;
+        }
+        if !typed {
+            row.idle += served.computed as u64;
+            continue;
+        }
+        row.foreground.push(served.computed as f64);
+        row.line_ms.push(served.milliseconds);
+        row.first_token_ms.extend(served.first_token);
+    }
+    Ok(row)
+}
+
+/// The state machine of one document and an engine, driven key by key.
+pub struct Driver<'a> {
+    engine: &'a dyn Engine,
+    pub suggest: Suggest,
     mark: Option<u64>,
+    asked: u64,
 }
 
-/// What a key cost.
-#[derive(Default)]
-struct Cost {
-    computed: usize,
-    first_token: Option<f64>,
+/// What came of a key.
+#[derive(Debug, Default)]
+pub struct Served {
+    /// What would be shown; `None` when nothing was asked, or the ask was superseded.
+    pub items: Option<Vec<Suggestion>>,
+    /// Tokens computed because of this key, and in the pause before it.
+    pub computed: usize,
+    pub idle: usize,
+    pub misses: Vec<Miss>,
+    /// Milliseconds to the first new token, if the model was needed, and to the answer.
+    pub first_token: Option<f64>,
+    pub milliseconds: f64,
 }
 
-impl Run {
-    async fn replay(&mut self, trace: &Trace, keys: usize) -> Result<()> {
-        for (n, key) in Typist::new(trace).enumerate() {
-            if self.row.foreground.len() >= keys {
-                break;
+impl<'a> Driver<'a> {
+    pub fn new(engine: &'a dyn Engine, suggest: Suggest) -> Driver<'a> {
+        Driver { engine, suggest, mark: None, asked: 0 }
+    }
+
+    /// Makes one edit, and asks when it was a typed character.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub async fn key(&mut self, key: Key) -> Result<Served> {
+        let mut served = Served::default();
+        if let Some(mark) = self.mark.filter(|_| key.idle) {
+            let actions = self.suggest.idle(mark);
+            self.perform(actions, &mut served).await?;
+            served = Served { idle: served.computed, misses: served.misses, ..Served::default() };
+        }
+        let begun = Instant::now();
+        // The ask follows the edit at once: what the edit began (after an accept) is still running then.
+        let mut actions = self.suggest.edited(&key.text, &key.edits);
+        if key.typed {
+            self.asked += 1;
+            actions.extend(self.suggest.ask(Ask { id: self.asked, text: key.text, cursor: key.cursor, explicit: false }));
+        }
+        self.perform(actions, &mut served).await?;
+        served.milliseconds = begun.elapsed().as_secs_f64() * 1e3;
+        Ok(served)
+    }
+
+    async fn perform(&mut self, actions: Vec<Action>, served: &mut Served) -> Result<()> {
+        let mut queue = VecDeque::from(actions);
+        while let Some(action) = queue.pop_front() {
+            match action {
+                // Begun by the edit, and not wanted by the ask.
+                Action::Start { id, .. } if queue.contains(&Action::Abort { id }) => {}
+                Action::Start { id, request } => queue.extend(self.follow(id, request, served).await?),
+                Action::Pause { mark } => self.mark = Some(mark),
+                Action::Answer { items, .. } => served.items = Some(items),
+                Action::Fail { error, .. } => return Err(error.into()),
+                Action::Abort { .. } | Action::Supersede { .. } => {}
             }
-            if let Some(mark) = self.mark.filter(|_| key.idle) {
-                let actions = self.suggest.idle(mark);
-                self.row.idle += self.perform(actions).await?.computed as u64;
-            }
-            let begun = Instant::now();
-            let actions = self.suggest.edited(&key.text, &key.edits);
-            // After an accept, the next suggestion is begun with the edit: its cost is this key's.
-            let mut cost = self.perform(actions).await?;
-            if !key.typed {
-                self.row.idle += cost.computed as u64;
-                continue;
-            }
-            let actions = self.suggest.ask(Ask { id: n as u64, text: key.text, cursor: key.cursor, explicit: false });
-            let asked = self.perform(actions).await?;
-            cost.computed += asked.computed;
-            self.row.foreground.push(cost.computed as f64);
-            self.row.line_ms.push(begun.elapsed().as_secs_f64() * 1e3);
-            self.row.first_token_ms.extend(asked.first_token.or(cost.first_token));
         }
         Ok(())
     }
 
-    async fn perform(&mut self, actions: Vec<Action>) -> Result<Cost> {
-        let mut cost = Cost::default();
-        let mut queue = VecDeque::from(actions);
-        while let Some(action) = queue.pop_front() {
-            match action {
-                Action::Start { id, request } => queue.extend(self.follow(id, request, &mut cost).await?),
-                Action::Pause { mark } => self.mark = Some(mark),
-                Action::Fail { error, .. } => return Err(error.into()),
-                _ => {}
-            }
-        }
-        Ok(cost)
-    }
-
-    async fn follow(&mut self, id: u64, request: Request, cost: &mut Cost) -> Result<Vec<Action>> {
+    async fn follow(&mut self, id: u64, request: Request, served: &mut Served) -> Result<Vec<Action>> {
         let mut actions = Vec::new();
         let mut answer = self.engine.submit(request);
         while let Some(event) = answer.recv().await {
@@ -97,9 +128,9 @@ impl Run {
                 Event::Text { text, logprob } => actions.extend(self.suggest.text(id, &text, logprob)),
                 Event::Failed(error) => return Err(error.into()),
                 Event::Done { finish, usage } => {
-                    cost.computed += usage.computed;
-                    cost.first_token = cost.first_token.or(usage.first_token.map(|t| t.as_secs_f64() * 1e3));
-                    *self.row.misses.entry(format!("{:?}", usage.miss).to_lowercase()).or_default() += 1;
+                    served.computed += usage.computed;
+                    served.first_token = served.first_token.or(usage.first_token.map(|t| t.as_secs_f64() * 1e3));
+                    served.misses.push(usage.miss);
                     actions.extend(self.suggest.done(id, finish));
                 }
             }

@@ -133,14 +133,27 @@ pub fn tokens(model: &str) -> Result<Tokens, EngineError> {
     Source::find(model)?.tokens()
 }
 
-fn load(source: &Source, options: &LocalOptions) -> Result<Loaded, EngineError> {
+/// A model and its tokenizer, without a worker.
+///
+/// # Errors
+/// As `Local::open` and `Local::loaded`.
+pub(crate) fn parts(model: &str) -> Result<(Cpu, Tokens), EngineError> {
+    both(&Source::find(model)?)
+}
+
+fn both(source: &Source) -> Result<(Cpu, Tokens), EngineError> {
     let (backend, tokens) = (source.weights()?, source.tokens()?);
     if tokens.len() > backend.vocab() {
         let reason =
             format!("its tokenizer has {} tokens and its weights {}; use the tokenizer it came with", tokens.len(), backend.vocab());
         return Err(error("The model does not fit its tokenizer".to_owned(), &reason));
     }
-    let cache_blocks = blocks(options.cache_bytes, free_memory(), backend.block_bytes());
+    Ok((backend, tokens))
+}
+
+fn load(source: &Source, options: &LocalOptions) -> Result<Loaded, EngineError> {
+    let (backend, tokens) = both(source)?;
+    let cache_blocks = blocks(options.cache_bytes, free_memory(), backend.block_bytes()).max(least(&backend));
     tracing::info!(model = backend.name(), cache_blocks, "model loaded");
     let options = Options { cache_blocks, chunk: options.chunk, model: backend.name().to_owned(), device: "cpu".to_owned() };
     Ok(Loaded { backend: Box::new(backend), tokens: Arc::new(tokens), options })
@@ -148,6 +161,13 @@ fn load(source: &Source, options: &LocalOptions) -> Result<Loaded, EngineError> 
 
 /// "auto" holds this many tokens at most: some twenty windows' prompts.
 const AUTO_TOKENS: u64 = 65_536;
+
+/// A cache that does not hold one prompt is of no use: then as much as this many tokens take is used.
+const LEAST_TOKENS: usize = 1024;
+
+fn least(backend: &dyn Backend) -> usize {
+    backend.context().min(LEAST_TOKENS).div_ceil(BLOCK)
+}
 
 /// How many blocks the budget allows. A budget beyond what is free is cut to that: the pool grows as it is used, and the
 /// system would end the process.

@@ -26,6 +26,14 @@ pub fn best(row: &[f32], allowed: impl Iterator<Item = u32> + Clone) -> Option<C
     Some(Choice { token, logprob: -spread(row, allowed, most) })
 }
 
+/// The natural log of the probability of `token` among `allowed`. `None` when it is not a number.
+pub fn logprob(row: &[f32], token: u32, allowed: impl Iterator<Item = u32> + Clone) -> Option<f32> {
+    let top = best(row, allowed)?;
+    let logit = |token: u32| row.get(token as usize).copied();
+    let logprob = top.logprob + logit(token)? - logit(top.token)?;
+    (!logprob.is_nan()).then_some(logprob)
+}
+
 /// The `nth` (from 0) most probable of `candidates`, its probability among `allowed`.
 pub fn nth(row: &[f32], candidates: Vec<u32>, nth: usize, allowed: impl Iterator<Item = u32> + Clone) -> Option<Choice> {
     let logit = |token: u32| row.get(token as usize).copied().filter(|logit| !logit.is_nan());
@@ -56,6 +64,8 @@ mod tests {
         let masked = best(&row, [2, 0].into_iter()).unwrap();
         assert_eq!(masked.token, 2);
         assert!((masked.logprob - (1f32.exp() / (1.0 + 1f32.exp())).ln()).abs() < 1e-6);
+        assert!((logprob(&row, 0, [2, 0].into_iter()).unwrap() - (1.0 / (1.0 + 1f32.exp())).ln()).abs() < 1e-6);
+        assert_eq!(logprob(&row, 3, 0..5), None);
         assert_eq!(best(&[f32::NAN; 4], 0..4), None);
         assert_eq!(best(&row, std::iter::empty()), None);
     }

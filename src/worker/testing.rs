@@ -192,7 +192,12 @@ impl Backend for Poisoned {
 
 /// A byte-level tokenizer with a few merges, DeepSeek's splits and the five special tokens.
 pub fn tiny_tokens() -> Arc<crate::tokens::Tokens> {
-    use crate::tokens::{Tokens, decode::to_alphabet, split};
+    Arc::new(crate::tokens::Tokens::from_json(tiny_json().as_bytes()).unwrap())
+}
+
+/// Its `tokenizer.json`.
+pub fn tiny_json() -> String {
+    use crate::tokens::{decode::to_alphabet, split};
     let alphabet = |bytes: &[u8]| {
         let mut text = String::new();
         to_alphabet(bytes, &mut text);
@@ -220,5 +225,5 @@ pub fn tiny_tokens() -> Arc<crate::tokens::Tokens> {
             "merges": merges,
         },
     });
-    Arc::new(Tokens::from_json(json.to_string().as_bytes()).unwrap())
+    json.to_string()
 }
