@@ -25,7 +25,7 @@ pub fn run(trace: &Trace, config: &Config, keys: usize) -> Result<Row> {
             crate::config::Layout::Frozen => Layout::Frozen,
             crate::config::Layout::Psm => Layout::PsmAnchored,
         };
-        let mut run = Run { engine, suggest, row: Row::new(layout), mark: None };
+        let mut run = Run { engine, suggest, row: Row::new(layout.name()), mark: None };
         run.replay(trace, keys).await?;
         run.row.without_model = run.suggest.counts().without_model;
         run.row.reanchors = run.suggest.counts().reanchors.clone();
