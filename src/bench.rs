@@ -4,16 +4,19 @@
 //! infill bench trace fixtures/trace/short.json                         tokens per key, all four layouts
 //! infill bench trace rustcode.json.gz --chars 10000 --tokenizer tokenizer.json --json
 //! infill bench trace fixtures/trace/short.json --timed 200              200 keys through the real engine
+//! … --timed 200 --against http://127.0.0.1:8012                         and the same keys to a llama.cpp server
 //! infill bench quality held-out/                                        is quality the price? See `quality`
 //! ```
 use crate::config::Config;
 use crate::prompt::Reanchor;
 use crate::tokens::Tokens;
 use anyhow::{Context, Result};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use trace::Trace;
 
+mod against;
 mod count;
 mod plot;
 pub mod quality;
@@ -63,6 +66,9 @@ pub struct Options {
     /// Run this many typed characters through the real engine, and time them.
     #[arg(long, value_name = "N")]
     pub timed: Option<usize>,
+    /// Send the same keys to the llama.cpp server at URL (on this machine), as llama.vim does, and print its timings too.
+    #[arg(long, value_name = "URL", requires = "timed")]
+    pub against: Option<String>,
     /// A row per layout as JSON.
     #[arg(long, conflicts_with = "csv")]
     pub json: bool,
@@ -74,10 +80,10 @@ pub struct Options {
     pub svg: Option<PathBuf>,
 }
 
-/// Figures of one layout.
+/// Figures of one layout, or of a peer.
 #[derive(Clone, Debug)]
 pub struct Row {
-    pub layout: Layout,
+    pub name: String,
     /// Tokens computed between a key and its first new token, per typed character.
     pub foreground: Vec<f64>,
     /// Tokens computed in pauses, in all.
@@ -88,20 +94,23 @@ pub struct Row {
     /// Milliseconds; empty when only counted.
     pub first_token_ms: Vec<f64>,
     pub line_ms: Vec<f64>,
+    /// Of a peer: what it says that generating took.
+    pub predicted_ms: Vec<f64>,
     /// Why prompt tokens had to be computed, and how often.
     pub misses: BTreeMap<String, u64>,
 }
 
 impl Row {
-    pub fn new(layout: Layout) -> Row {
+    pub fn new(name: &str) -> Row {
         Row {
-            layout,
+            name: name.to_string(),
             foreground: vec![],
             idle: 0,
             without_model: 0,
             reanchors: BTreeMap::new(),
             first_token_ms: vec![],
             line_ms: vec![],
+            predicted_ms: vec![],
             misses: BTreeMap::new(),
         }
     }
@@ -111,16 +120,16 @@ impl Row {
     }
 
     /// Names and values, in the order of the columns.
-    fn fields(&self) -> Vec<(&'static str, serde_json::Value)> {
+    fn fields(&self) -> Vec<(&'static str, Value)> {
         let typed = self.foreground.len().max(1) as f64;
         let quantile = |values: &[f64], q: f64| crate::demo::percentile(&mut values.to_vec(), q);
         let idle = self.idle as f64 / typed;
         let time = |values: &[f64], q: f64| match values {
-            [] => serde_json::Value::Null,
+            [] => Value::Null,
             values => round(quantile(values, q)).into(),
         };
         vec![
-            ("layout", self.layout.name().into()),
+            ("layout", self.name.as_str().into()),
             ("typed_chars", self.foreground.len().into()),
             ("tokens_mean", round(self.mean()).into()),
             ("tokens_p50", quantile(&self.foreground, 0.50).into()),
@@ -134,6 +143,8 @@ impl Row {
             ("first_token_ms_p95", time(&self.first_token_ms, 0.95)),
             ("line_ms_p50", time(&self.line_ms, 0.50)),
             ("line_ms_p95", time(&self.line_ms, 0.95)),
+            ("predicted_ms_p50", time(&self.predicted_ms, 0.50)),
+            ("predicted_ms_p95", time(&self.predicted_ms, 0.95)),
         ]
     }
 }
@@ -145,9 +156,14 @@ fn round(value: f64) -> f64 {
 /// Runs the bench and prints it.
 pub fn run(options: &Options, config: &Config) -> Result<()> {
     let trace = Trace::read(&options.file)?;
+    // A wrong address is said before minutes of work.
+    let peer = options.against.as_deref().map(against::Peer::new).transpose()?;
     let mut rows = Vec::new();
-    match options.timed {
-        Some(keys) => rows.push(timed::run(&trace, config, keys.min(options.chars))?),
+    match options.timed.map(|keys| keys.min(options.chars)) {
+        Some(keys) => {
+            rows.push(timed::run(&trace, config, keys)?);
+            rows.extend(peer.map(|peer| peer.run(&trace, keys)).transpose()?);
+        }
         None => {
             let tokens = tokenizer(options.tokenizer.as_deref(), config)?;
             for layout in &options.layout {
@@ -175,23 +191,61 @@ fn print(rows: &[Row], options: &Options) -> Result<()> {
         println!("{}", serde_json::to_string_pretty(&records.collect::<Vec<_>>())?);
         return Ok(());
     }
-    let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_string).replace("null", "-");
-    let (separator, width) = if options.csv { (",", 0) } else { ("  ", 13) };
-    for (n, row) in rows.iter().enumerate() {
-        let fields = row.fields();
-        let line = |cells: Vec<String>| cells.iter().map(|c| format!("{c:>width$}")).collect::<Vec<_>>().join(separator);
-        if n == 0 {
-            println!("{}", line(fields.iter().map(|(name, _)| (*name).to_string()).collect()));
-        }
-        println!("{}", line(fields.iter().map(|(_, value)| text(value)).collect()));
-    }
+    let table = table(rows, options.csv);
+    print!("{table}");
     if !options.csv {
-        for row in rows.iter().filter(|r| !r.reanchors.is_empty()) {
-            println!("\n{}: split anew {:?}", row.layout.name(), row.reanchors);
-        }
-        for row in rows.iter().filter(|r| !r.misses.is_empty()) {
-            println!("{}: prompt tokens were computed because of {:?}", row.layout.name(), row.misses);
-        }
+        notes(rows);
     }
     Ok(())
+}
+
+/// A header and a row each: with commas, or in columns.
+fn table(rows: &[Row], csv: bool) -> String {
+    let nothing = if csv { "" } else { "-" };
+    let text =
+        |value: &Value| value.as_str().map_or_else(|| if value.is_null() { nothing.into() } else { value.to_string() }, str::to_string);
+    let fields: Vec<_> = rows.iter().map(Row::fields).collect();
+    let header = fields.iter().take(1).map(|f| f.iter().map(|(name, _)| (*name).to_string()).collect());
+    let lines: Vec<Vec<String>> = header.chain(fields.iter().map(|f| f.iter().map(|(_, v)| text(v)).collect())).collect();
+    let columns = lines.first().map_or(0, Vec::len);
+    let widths: Vec<usize> = (0..columns).map(|c| lines.iter().map(|l| l[c].len()).max().unwrap_or(0)).collect();
+    let cell = |(cell, width): (&String, &usize)| if csv { cell.clone() } else { format!("{cell:>width$}") };
+    let line = |l: &Vec<String>| l.iter().zip(&widths).map(cell).collect::<Vec<_>>().join(if csv { "," } else { "  " }) + "\n";
+    lines.iter().map(line).collect()
+}
+
+/// What the table's figures stand on.
+fn notes(rows: &[Row]) {
+    for row in rows.iter().filter(|r| !r.reanchors.is_empty()) {
+        println!("\n{}: split anew {:?}", row.name, row.reanchors);
+    }
+    for row in rows.iter().filter(|r| !r.misses.is_empty()) {
+        println!("{}: prompt tokens were computed because of {:?}", row.name, row.misses);
+    }
+    for row in rows.iter().filter(|r| !r.predicted_ms.is_empty()) {
+        println!(
+            "{}: tokens are its timings.prompt_n, first_token_ms its prompt_ms, predicted_ms its own; line_ms is the whole request.",
+            row.name
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peers_row_stands_beside_ours_in_every_form() {
+        let ours = Row { foreground: vec![1.0, 2.0, 3.0], first_token_ms: vec![4.0], ..Row::new("frozen") };
+        let peer = Row { foreground: vec![900.0], predicted_ms: vec![17.25], ..Row::new("llama.cpp") };
+        let csv = table(&[ours.clone(), peer.clone()], true);
+        let lines: Vec<Vec<&str>> = csv.lines().map(|l| l.split(',').collect()).collect();
+        assert_eq!(lines.iter().map(Vec::len).collect::<Vec<_>>(), [lines[0].len(); 3]);
+        let column = |name: &str| lines[0].iter().position(|c| *c == name).expect("a column");
+        assert_eq!((lines[1][0], lines[1][column("tokens_mean")], lines[1][column("predicted_ms_p50")]), ("frozen", "2.0", ""));
+        assert_eq!((lines[2][0], lines[2][column("predicted_ms_p50")]), ("llama.cpp", "17.25"));
+        let plain = table(&[ours, peer], false);
+        let widths: Vec<usize> = plain.lines().map(str::len).collect();
+        assert_eq!(widths, [widths[0]; 3], "{plain}");
+    }
 }

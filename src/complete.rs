@@ -4,7 +4,7 @@
 //! $ infill complete src/shop.py:12:16          lines and columns count from 1, columns in characters
 //! $ infill complete --json - src/shop.py:12:16 < src/shop.py
 //! ```
-use crate::config::Config;
+use crate::config::{Config, plain};
 use crate::document::{Document, Encoding, Position, Snapshot};
 use crate::engine::{Engine, EngineError, Event, Request, Usage};
 use crate::suggest::{Action, Ask, Settings, Suggest, Suggestion};
@@ -31,7 +31,7 @@ impl std::str::FromStr for Target {
         let line = parts.next().and_then(|l| l.parse().ok()).filter(|l| *l > 0);
         match (parts.next().filter(|p| !p.is_empty()), line, column) {
             (Some(path), Some(line), Some(column)) => Ok(Target { path: path.into(), line, column }),
-            _ => Err(format!("\"{text}\" is not FILE:LINE:COLUMN, with line and column from 1")),
+            _ => Err(format!("\"{text}\" is not FILE:LINE:COLUMN (counted from 1), such as src/main.rs:12:9")),
         }
     }
 }
@@ -53,9 +53,7 @@ pub struct Completion {
 /// The text at a target, and the byte offset of its cursor.
 pub fn read(target: &Target, bytes: Vec<u8>) -> Result<(Snapshot, usize)> {
     let name = target.path.display();
-    if bytes.len() > MAX_BYTES {
-        bail!("{name} has {} MB, more than {} MB: complete in a smaller file", bytes.len() >> 20, MAX_BYTES >> 20);
-    }
+    small(&target.path, bytes.len() as u64)?;
     let text = String::from_utf8(bytes).map_err(|e| {
         anyhow!("{name} is not UTF-8 (byte {}): convert it, for example with iconv, or name a text file", e.utf8_error().valid_up_to())
     })?;
@@ -67,7 +65,7 @@ pub fn read(target: &Target, bytes: Vec<u8>) -> Result<(Snapshot, usize)> {
     let at = Position { line: (target.line - 1) as u32, character: (target.column - 1) as u32 };
     let cursor = snapshot
         .offset_strict(at, Encoding::Utf32)
-        .with_context(|| format!("line {} is past the end of {name}, which has {lines} lines", target.line))?;
+        .with_context(|| format!("line {} is past the end of {name}: its last line is {lines}", target.line))?;
     let columns = snapshot.position(snapshot.line_end(cursor), Encoding::Utf32).character as usize;
     if target.column - 1 > columns {
         bail!("column {} is past the end of line {} of {name}: its last place is column {}", target.column, target.line, columns + 1);
@@ -77,8 +75,17 @@ pub fn read(target: &Target, bytes: Vec<u8>) -> Result<(Snapshot, usize)> {
 
 /// Reads the target's file.
 pub fn read_file(target: &Target) -> Result<(Snapshot, usize)> {
-    let bytes = std::fs::read(&target.path).with_context(|| format!("{} cannot be read", target.path.display()))?;
-    read(target, bytes)
+    let unreadable = |e: std::io::Error| anyhow!("{} cannot be read ({}): name a readable file", target.path.display(), plain(&e));
+    let found = std::fs::metadata(&target.path).map_err(unreadable)?;
+    small(&target.path, found.len())?;
+    read(target, std::fs::read(&target.path).map_err(unreadable)?)
+}
+
+fn small(path: &Path, bytes: u64) -> Result<()> {
+    if bytes > MAX_BYTES as u64 {
+        bail!("{} has {} MB, more than {} MB: complete in a smaller file", path.display(), bytes >> 20, MAX_BYTES >> 20);
+    }
+    Ok(())
 }
 
 /// Completes at the cursor, with the manners of the editor.
@@ -166,7 +173,7 @@ mod tests {
             let target: Target = place.parse().expect("a target");
             read(&target, bytes.to_vec()).err().map(|e| e.to_string()).unwrap_or_default()
         };
-        assert!(error("a.py:9:1", b"x\n").contains("line 9 is past the end of a.py, which has 2 lines"));
+        assert!(error("a.py:9:1", b"x\n").contains("line 9 is past the end of a.py: its last line is 2"));
         assert!(error("a.py:1:9", b"x\n").contains("its last place is column 2"));
         assert!(error("a.py:1:1", b"x\xff\n").contains("not UTF-8 (byte 1)"));
         assert!(error("a.py:1:1", b"x\0\n").contains("binary"));

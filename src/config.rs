@@ -172,6 +172,8 @@ pub enum Bytes {
     Word(String),
 }
 
+const SIZE: &str = "write \"auto\", a number of bytes, or a size such as \"256MB\"";
+
 impl Bytes {
     /// The number of bytes; `None` for "auto".
     pub fn get(&self) -> Result<Option<u64>, String> {
@@ -188,20 +190,20 @@ impl Bytes {
             "KB" | "K" | "KIB" => 1 << 10,
             "MB" | "M" | "MIB" => 1 << 20,
             "GB" | "G" | "GIB" => 1 << 30,
-            _ => return Err(format!("\"{word}\" is no size: write \"auto\", a number of bytes, or \"256MB\"")),
+            _ => return Err(format!("\"{word}\" is no size: {SIZE}")),
         };
         let number = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
-        number.map(Some).ok_or_else(|| format!("\"{word}\" is no size: write \"auto\", a number of bytes, or \"256MB\""))
+        number.map(Some).ok_or_else(|| format!("\"{word}\" is no size: {SIZE}"))
     }
 }
 
 /// A value that cannot be used, with its key, its place and the remedy.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{place}: {key}: {why}")]
+#[error("{place}: {}{why}", if key.is_empty() { String::new() } else { format!("{key}: ") })]
 pub struct ConfigError {
     /// Where it stands: a file's path, an environment variable, "initializationOptions", …
     pub place: String,
-    /// The key, dotted: `completion.max_tokens`.
+    /// The key, dotted: `completion.max_tokens`; empty where the whole place is meant.
     pub key: String,
     pub why: String,
 }
@@ -283,10 +285,26 @@ fn parse(value: &Value, place: &str) -> Result<Config, ConfigError> {
         let (key, why) = match why.strip_prefix("unknown key `").and_then(|r| r.split_once('`')) {
             Some((name, rest)) if path.ends_with(name) => (path.clone(), format!("unknown key{rest}")),
             Some((name, rest)) => (dotted(path.trim_matches('.'), name), format!("unknown key{rest}")),
-            None => (path, why),
+            None => (path, said(&why)),
         };
         ConfigError { place: place.into(), key, why }
     })
+}
+
+/// What serde says of a wrong value, for who writes settings and not Rust.
+fn said(why: &str) -> String {
+    if why.contains("untagged enum Bytes") {
+        return SIZE.into();
+    }
+    let why = why.replace("unknown variant", "unknown value");
+    let wrong = why.strip_prefix("invalid type: ").or_else(|| why.strip_prefix("invalid value: "));
+    match wrong.and_then(|w| w.split_once(", expected ")) {
+        Some((found, "usize" | "u64")) => format!("{found} does not fit, expected a whole number"),
+        Some((found, "a boolean")) => format!("{found} does not fit, expected a boolean: true or false"),
+        Some((found, "a sequence")) => format!("{found} does not fit, expected a list, such as [\"python\"]"),
+        Some((found, what)) => format!("{found} does not fit, expected {what}"),
+        None => why,
+    }
 }
 
 fn dotted(parent: &str, key: &str) -> String {
@@ -317,14 +335,30 @@ pub fn user_file() -> Option<PathBuf> {
 /// Reads a TOML file; `Ok(None)` when there is none.
 pub fn file_layer(path: &Path) -> Result<Option<Layer>, ConfigError> {
     let place = path.display().to_string();
-    let error = |why: String| ConfigError { place: place.clone(), key: "file".into(), why };
+    let error = |why: String| ConfigError { place: place.clone(), key: String::new(), why };
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(error(format!("cannot be read ({e}): make it readable UTF-8 text, or remove it"))),
+        Err(e) => return Err(error(format!("cannot be read ({}): make it readable UTF-8 text, or remove it", plain(&e)))),
     };
-    let value = toml::from_str::<Value>(&text).map_err(|e| error(format!("is not TOML: {e}")))?;
+    let value = toml::from_str::<Value>(&text)
+        .map_err(|e| error(format!("is not TOML{}: correct it, or remove the file", toml_problem(&text, &e))))?;
     Ok(Some(Layer { place, value }))
+}
+
+/// Where and what, on one line: ` (line 3, column 7: unclosed table, expected "]")`.
+fn toml_problem(text: &str, error: &toml::de::Error) -> String {
+    let at = error.span().map_or(0, |span| span.start);
+    let head = text.get(..at).unwrap_or_default();
+    let (line, column) = (head.matches('\n').count() + 1, head.chars().rev().take_while(|c| *c != '\n').count() + 1);
+    format!(" (line {line}, column {column}: {})", error.message().replace('`', "\"").replace('\n', ", "))
+}
+
+/// A system's error without its number.
+pub fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let words = text.split(" (os error").next().unwrap_or_default();
+    words[..1.min(words.len())].to_lowercase() + words.get(1..).unwrap_or_default()
 }
 
 /// Names in the environment that are ours and set no key.
@@ -338,7 +372,7 @@ pub fn env_layers(vars: impl Iterator<Item = (String, String)>) -> Result<Vec<La
         let key = keys.iter().find(|k| env_name(k) == name).ok_or_else(|| ConfigError {
             place: "environment".into(),
             key: name.clone(),
-            why: format!("unknown variable, expected one of {}", keys.iter().map(|k| env_name(k)).collect::<Vec<_>>().join(", ")),
+            why: format!("unknown variable: remove it, or use one of {}", keys.iter().map(|k| env_name(k)).collect::<Vec<_>>().join(", ")),
         })?;
         layers.push(Layer { place: name, value: nest(key, env_value(key, &text)) });
     }
@@ -453,8 +487,11 @@ mod tests {
             (json!({"completion": {"lines": "two"}}), vec!["completion.lines", "two", "`block`"]),
             (json!({"completion": {"max_tokens": "many"}}), vec!["completion.max_tokens", "many"]),
             (json!({"completion": {"max_tokens": 0}}), vec!["completion.max_tokens", "1 to 1024"]),
+            (json!({"completion": {"max_tokens": true}}), vec!["completion.max_tokens", "true", "a whole number"]),
             (json!({"cache": {"bytes": "lots"}}), vec!["cache.bytes", "256MB"]),
             (json!({"completion": {"show_threshold": 2}}), vec!["completion.show_threshold", "from 0 to 1"]),
+            (json!({"cache": {"bytes": [1]}}), vec!["cache.bytes", "256MB"]),
+            (json!({"languages": "rust"}), vec!["languages", "rust", "a list"]),
             (json!({"enabled": 3}), vec!["enabled", "3", "boolean"]),
         ] {
             let text = error(value);
@@ -462,6 +499,18 @@ mod tests {
                 assert!(text.contains(part), "{part:?} is not in {text:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_named_with_the_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.toml");
+        std::fs::write(&file, "enabled = true\n[completion\n").unwrap();
+        let error = file_layer(&file).unwrap_err().to_string();
+        assert!(error.contains("config.toml: is not TOML (line 2, column 12: "), "{error}");
+        assert!(!error.contains('\n'), "{error}");
+        std::fs::write(&file, b"model = \"\xff\"\n").unwrap();
+        assert!(file_layer(&file).unwrap_err().to_string().contains("UTF-8"));
     }
 
     #[test]

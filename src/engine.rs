@@ -82,8 +82,15 @@ pub struct Usage {
     pub drafted: usize,
     pub accepted: usize,
     pub miss: Miss,
+    #[serde(rename = "first_token_ms", serialize_with = "milliseconds")]
     pub first_token: Option<Duration>,
+    #[serde(rename = "total_ms", serialize_with = "milliseconds")]
     pub total: Duration,
+}
+
+/// Times leave us as milliseconds.
+fn milliseconds<T: Copy + Into<Option<Duration>>, S: serde::Serializer>(time: &T, to: S) -> Result<S::Ok, S::Error> {
+    serde::Serialize::serialize(&(*time).into().map(|t| t.as_secs_f64() * 1e3), to)
 }
 
 /// A piece of an answer.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// Code completion by a local DeepSeek-V2 model.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -150,7 +150,9 @@ fn lsp(log: Option<PathBuf>, record: Option<PathBuf>, model: &Model) -> Result<E
         Ok(layers) => (layers, None),
         Err(error) => (Vec::new(), Some(format!("infill: {error:#}. The defaults are in force."))),
     };
-    let record = record.map(|path| std::fs::File::create(&path).with_context(|| format!("--record {}", path.display()))).transpose()?;
+    let record = record
+        .map(|path| std::fs::File::create(&path).with_context(|| format!("--record {}: cannot be written", path.display())))
+        .transpose()?;
     let config = config::merge(&layers)?.config;
     let (engine, problem): (Arc<dyn Engine>, _) = match configured::open(&config) {
         Ok(engine) => (Arc::new(engine), problem),
@@ -166,6 +168,9 @@ fn lsp(log: Option<PathBuf>, record: Option<PathBuf>, model: &Model) -> Result<E
 
 fn complete(target: &str, place: Option<&str>, json: bool, model: &Model) -> Result<ExitCode> {
     let stdin = target == "-";
+    if let Some(place) = place.filter(|_| !stdin) {
+        bail!("\"{place}\" is one argument too many: only \"-\" (text from stdin) takes a place after it");
+    }
     let place = if stdin { place.context("with \"-\", the place must follow: infill complete - FILE:LINE:COLUMN")? } else { target };
     let target: Target = place.parse().map_err(anyhow::Error::msg)?;
     let (text, cursor) = if stdin {
@@ -187,6 +192,9 @@ fn complete(target: &str, place: Option<&str>, json: bool, model: &Model) -> Res
         writeln!(out, "{}", serde_json::to_string_pretty(&completion)?)?;
     } else {
         writeln!(out, "{}", completion.text)?;
+        if completion.text.is_empty() {
+            eprintln!("infill: nothing to suggest there");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -249,7 +257,11 @@ fn start_log(file: Option<PathBuf>) -> Result<Option<tracing_appender::non_block
     if path.is_dir() {
         bail!("--log {}: is a folder: name a file", path.display());
     }
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(&path).with_context(|| format!("--log {}", path.display()))?;
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .with_context(|| format!("--log {}: cannot be written", path.display()))?;
     let (writer, guard) = tracing_appender::non_blocking(file);
     builder.with_writer(writer).init();
     Ok(Some(guard))

@@ -51,8 +51,11 @@ pub struct Prompt {
 pub fn verify(dir: &Path) -> Result<Report> {
     let mut model = Cpu::open(dir)?;
     let path = dir.join("reference.safetensors");
-    let bytes = std::fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let file = SafeTensors::deserialize(&bytes).with_context(|| format!("{} is malformed", path.display()))?;
+    let bytes = std::fs::read(&path).with_context(|| {
+        format!("{} cannot be read: a reference to compare with is made by fixtures/reference/reference_model.py", path.display())
+    })?;
+    let file = SafeTensors::deserialize(&bytes)
+        .with_context(|| format!("{} is malformed: make it again with fixtures/reference/reference_model.py", path.display()))?;
     let mut names: Vec<_> = file.names().into_iter().filter_map(|n| n.strip_suffix(".ids")).collect();
     names.sort_unstable();
     ensure!(!names.is_empty(), "{} holds no prompts", path.display());

@@ -69,7 +69,7 @@ impl<'a> Counter<'a> {
 /// Replays `trace` under one layout; `chars` limits the typed characters.
 pub fn count(trace: &Trace, layout: Layout, tokens: &Tokens, config: &Config, chars: usize) -> Row {
     let settings = Settings { lines: Lines::Auto, ..Settings::new(config, tokens.bytes_per_token(), usize::MAX / 2) };
-    let mut row = Row::new(layout);
+    let mut row = Row::new(layout.name());
     let mut counter = Counter::new(tokens);
     match layout {
         Layout::Frozen => frozen(trace, settings, &mut counter, chars, &mut row),

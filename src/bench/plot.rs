@@ -39,7 +39,7 @@ pub fn svg(rows: &[Row]) -> String {
     }
     for (n, (row, colour)) in rows.iter().zip(COLOURS.iter().cycle()).enumerate() {
         let (at, left) = (TOP + 14.0 + 20.0 * n as f64, WIDTH - RIGHT + 12.0);
-        let _ = writeln!(out, "<text x=\"{left}\" y=\"{at}\" fill=\"{colour}\">{}: {:.1}</text>", row.layout.name(), row.mean());
+        let _ = writeln!(out, "<text x=\"{left}\" y=\"{at}\" fill=\"{colour}\">{}: {:.1}</text>", row.name, row.mean());
     }
     out + "</svg>\n"
 }

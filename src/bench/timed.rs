@@ -25,7 +25,7 @@ pub fn run(trace: &Trace, config: &Config, keys: usize) -> Result<Row> {
             crate::config::Layout::Psm => Layout::PsmAnchored,
         };
         let mut driver = Driver::new(&engine, suggest);
-        let mut row = replay(&mut driver, trace, keys, Row::new(layout)).await?;
+        let mut row = replay(&mut driver, trace, keys, Row::new(layout.name())).await?;
         row.without_model = driver.suggest.counts().without_model;
         row.reanchors = driver.suggest.counts().reanchors.clone();
         Ok(row)

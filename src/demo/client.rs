@@ -27,8 +27,11 @@ pub struct Client {
 impl Client {
     /// Starts a server that speaks over its stdin and stdout. Its stderr is ours.
     pub fn start(program: &Path, arguments: &[&str]) -> Result<Client> {
+        // Its stderr is our user's terminal: what goes well need not be said there.
+        let level = std::env::var("INFILL_LOG").unwrap_or_else(|_| "warn".into());
         let mut child = Command::new(program)
             .args(arguments)
+            .env("INFILL_LOG", level)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

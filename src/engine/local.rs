@@ -96,7 +96,7 @@ impl Source {
             Ok(found) if found.is_dir() => Ok(Source::Folder(path)),
             Ok(_) => Ok(Source::Gguf(path)),
             Err(reason) => {
-                let title = format!("No model at {model:?} ({reason})");
+                let title = format!("No model at {model:?} ({})", crate::config::plain(&reason));
                 Err(error(title, "set model to \"nano\", a folder with config.json and tokenizer.json, or a GGUF file"))
             }
         }
