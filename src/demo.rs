@@ -194,7 +194,7 @@ impl<'a> Typist<'a> {
 /// As much of a suggestion as is about to be typed: all of it, or its first whole lines. Empty when it is not worth a key.
 fn agreed<'a>(ghost: &'a str, rest: &str) -> &'a str {
     let ends = ghost.match_indices('\n').map(|(at, _)| at).chain([ghost.len()]);
-    let taken = ends.map(|end| &ghost[..end]).filter(|head| rest.starts_with(head) && ends_a_word(&rest[head.len()..], head)).last();
+    let taken = ends.map(|end| &ghost[..end]).rfind(|head| rest.starts_with(head) && ends_a_word(&rest[head.len()..], head));
     taken.filter(|t| t.trim().chars().count() >= WORTH).unwrap_or_default()
 }
 

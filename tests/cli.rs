@@ -237,24 +237,29 @@ fn a_server_with_wrong_settings_starts_and_says_so() {
     let shell = Shell::new().settings("modle = \"nano\"\n");
     let ask = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"capabilities":{}}}"#;
     let ready = r#"{"jsonrpc":"2.0","method":"initialized","params":{}}"#;
-    let framed: String = [ask, ready].iter().map(|m| format!("Content-Length: {}\r\n\r\n{m}", m.len())).collect();
+    let framed = |message: &str| format!("Content-Length: {}\r\n\r\n{message}", message.len());
     let mut server = shell.start(&["lsp"]);
     let mut stdin = server.stdin.take().expect("stdin");
-    stdin.write_all(framed.as_bytes()).expect("a reader");
-    // It stays until its stdin ends; should it never say it, the read below ends with it after a while.
-    let (heard, patience) = channel();
-    let waiting = std::thread::spawn(move || {
-        let _ = patience.recv_timeout(Duration::from_secs(60));
-        drop(stdin);
+    // The end of its stdin ends the server: when all is said, or when nothing comes for a minute.
+    let (send, messages) = channel::<String>();
+    let writer = std::thread::spawn(move || {
+        while let Ok(message) = messages.recv_timeout(Duration::from_secs(60)) {
+            let _ = stdin.write_all(message.as_bytes());
+        }
     });
+    let _ = send.send(framed(ask));
+    let (mut send, mut ready) = (Some(send), Some(framed(ready)));
     let (mut out, mut piece, mut stdout) = (String::new(), [0; 4096], server.stdout.take().expect("stdout"));
     while let Ok(n @ 1..) = stdout.read(&mut piece) {
         out += &String::from_utf8_lossy(&piece[..n]);
+        if let (Some(send), Some(ready)) = (&send, ready.take_if(|_| out.contains("serverInfo"))) {
+            let _ = send.send(ready);
+        }
         if out.contains("modle") {
-            let _ = heard.send(());
+            send = None;
         }
     }
-    waiting.join().expect("the thread");
+    writer.join().expect("the thread");
     let said = Said::from(server.wait_with_output().expect("output"));
     assert!(out.contains("window/showMessage") && out.contains("modle"), "{out}");
     assert!(!said.err.contains("panicked"), "{}", said.err);

@@ -10,8 +10,9 @@
 //! other files to add. Files are sent, so only this machine is taken.
 use super::typist::Typist;
 use super::{Row, trace::Trace};
+use crate::config::plain;
 use crate::document::Snapshot;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -50,7 +51,7 @@ impl Peer {
         let agent = config.proxy(None).max_redirects(0).build().new_agent();
         let peer = Peer { agent, base };
         let answer = peer.agent.get(format!("{}/health", peer.base)).call();
-        let answer = answer.with_context(|| format!("{} does not answer: start llama.cpp's server there first", peer.base))?;
+        let answer = answer.map_err(|e| anyhow!("{} does not answer ({}): start llama.cpp's server there first", peer.base, why(&e)))?;
         ensure!(answer.status() != 503, "{} is still loading its model: try again", peer.base);
         Ok(peer)
     }
@@ -73,7 +74,7 @@ impl Peer {
     fn ask(&self, body: &Value) -> Result<Timings> {
         let url = format!("{}/infill", self.base);
         let sent = self.agent.post(&url).header("Content-Type", "application/json").send(body.to_string());
-        let mut answer = sent.with_context(|| format!("{url} does not answer"))?;
+        let mut answer = sent.map_err(|e| anyhow!("{url} does not answer ({}): is the server still there?", why(&e)))?;
         let text = answer.body_mut().read_to_string().with_context(|| format!("{url} broke off its answer"))?;
         if !answer.status().is_success() {
             let said: String = text.chars().take(200).collect();
@@ -81,6 +82,13 @@ impl Peer {
         }
         let value: Value = serde_json::from_str(&text).with_context(|| format!("{url} did not answer with JSON"))?;
         Timings::deserialize(&value["timings"]).with_context(|| format!("{url} gave no timings: is it llama.cpp's server?"))
+    }
+}
+
+fn why(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(io) => plain(io),
+        other => other.to_string(),
     }
 }
 
@@ -240,6 +248,6 @@ mod tests {
     fn nobody_there() {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
         let error = Peer::new(&format!("http://{free}")).err().map(|e| format!("{e:#}")).unwrap_or_default();
-        assert!(error.contains(&format!("http://{free} does not answer")), "{error}");
+        assert!(error.contains(&format!("http://{free} does not answer (connection refused)")), "{error}");
     }
 }
