@@ -121,8 +121,8 @@ pub enum Threshold {
 }
 
 impl Threshold {
-    /// Chosen on held-out projects with nano: see the table in fixtures/nano/README.md.
-    const AUTO: f32 = 0.4;
+    /// On 300 held-out lines nano is right as far as it goes in 27 % of what this shows (16 % of the lines); with no threshold in 8 %.
+    const AUTO: f32 = 0.6;
 
     pub fn get(&self) -> Result<f32, String> {
         match self {
