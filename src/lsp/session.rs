@@ -6,7 +6,9 @@
 //! ```
 use super::items;
 use super::pace::Pace;
-use super::wire::{Asked, Changed, Kind, MAX_BYTES, Opened, Versioned, negotiate, nothing, refusal, superseded, too_large};
+use super::wire::{
+    Asked, Changed, Kind, MAX_BYTES, Opened, Selected, Versioned, negotiate, nothing, refusal, superseded, too_large, with_selected,
+};
 use crate::config::{self, Config, Items, Layer};
 use crate::document::{Document, Encoding, Snapshot};
 use crate::engine::{Answer, Event};
@@ -32,13 +34,6 @@ pub struct Pending {
     pub cursor: usize,
     pub selected: Option<Selected>,
     reply: oneshot::Sender<Result<Value>>,
-}
-
-/// The popup's selected item: it replaces the text from `start` to the cursor.
-#[derive(Clone, Debug)]
-pub struct Selected {
-    pub start: usize,
-    pub text: String,
 }
 
 struct Doc {
@@ -489,13 +484,4 @@ fn reply(state: &mut State, ask: u64, outcome: Result<Value>) {
     if let Some(pending) = state.asks.remove(&ask) {
         let _ = pending.reply.send(outcome);
     }
-}
-
-/// The text with the popup's item in place; the cursor in it, and the cursor in the client's text.
-fn with_selected(text: &Snapshot, selected: &Selected, end: usize) -> (Snapshot, usize, usize) {
-    let mut seen = text.clone();
-    let (a, b) = (seen.rope.byte_to_char(selected.start), seen.rope.byte_to_char(end));
-    seen.rope.remove(a..b);
-    seen.rope.insert(a, &selected.text);
-    (seen, selected.start + selected.text.len(), end)
 }

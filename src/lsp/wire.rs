@@ -3,7 +3,7 @@
 //! ```text
 //! { "textDocument": { "uri": "file:///a.py" }, "position": { "line": 1, "character": 7 } }   ->   Asked
 //! ```
-use crate::document::{Change, Encoding, Position, Range};
+use crate::document::{Change, Encoding, Position, Range, Snapshot};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tower_lsp::jsonrpc::{Error, ErrorCode};
@@ -95,4 +95,20 @@ pub fn nothing(kind: Kind) -> Value {
 /// The error that clients drop in silence: the text has changed, or a newer request has come.
 pub fn superseded() -> Error {
     Error { code: ErrorCode::ContentModified, message: "superseded by a newer request or edit".into(), data: None }
+}
+
+/// The popup's selected item: it replaces the text from `start` to the cursor.
+#[derive(Clone, Debug)]
+pub struct Selected {
+    pub start: usize,
+    pub text: String,
+}
+
+/// The text with the popup's item in place; the cursor in it, and the cursor in the client's text.
+pub fn with_selected(text: &Snapshot, selected: &Selected, end: usize) -> (Snapshot, usize, usize) {
+    let mut seen = text.clone();
+    let (a, b) = (seen.rope.byte_to_char(selected.start), seen.rope.byte_to_char(end));
+    seen.rope.remove(a..b);
+    seen.rope.insert(a, &selected.text);
+    (seen, selected.start + selected.text.len(), end)
 }
