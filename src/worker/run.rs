@@ -157,7 +157,8 @@ impl Machine {
             logits = self.extend(sequence, &step, step.len())?;
             decoding.count(step.len());
             if decoding.usage.first_token.is_none() {
-                self.rows.keep(&sequence.tokens, &logits);
+                // Of the tokens that are certain: healing may have ended with this one, and a draft followed it.
+                self.rows.keep(&sequence.tokens[..sequence.tokens.len() - draft.len()], &logits[..vocab]);
             }
         }
     }
