@@ -19,6 +19,8 @@ const PATIENCE_MS = 60_000;
 /** The server's process, and a connection to it. Settings of whoever runs the test are not the server's. */
 function start() {
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("INFILL_")));
+  // The protocol is tested here, not the model's judgement: everything is shown.
+  env.INFILL_COMPLETION_SHOW_THRESHOLD = "off";
   env.XDG_CONFIG_HOME = path.join(__dirname, "no-such-folder");
   const server = spawn(PROGRAM, ["lsp", "--stdio"], { env, stdio: ["pipe", "pipe", "pipe"] });
   const said = [];
