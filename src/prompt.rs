@@ -13,6 +13,10 @@
 //! have come between (at most [`SLACK`] characters: an editor closed a bracket, a line was broken or joined) and only
 //! blanks may be gone from the suffix's head. Anything else is a new hole. Its suffix begins after the closers at the
 //! cursor when nothing else stands on the line, so that typing over them changes nothing.
+//!
+//! **Why the line's start.** On the first 10,000 typed characters of the trace in the README (tokens per character, in the
+//! foreground and in all): the line's start 13.5 and 30.5, the statement's 13.8 and 31.0, two lines further up 14.3 and 32.1,
+//! the enclosing block's 15.8 and 39.0.
 use crate::document::Snapshot;
 
 /// Most characters that may have come between the cursor and the frozen suffix, or gone from the suffix's head.
