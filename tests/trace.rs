@@ -145,7 +145,9 @@ async fn a_key_that_agrees_with_what_is_shown_needs_no_model() {
         let items = served.items.as_deref().unwrap_or_default();
         if shown.as_ref().is_some_and(|shown| shown.agrees(&before, &after)) {
             agreeing += 1;
-            assert!(served.misses.is_empty() && served.computed == 0, "{served:?} after {:?}", before.lines().last());
+            // A prefill in the pause before the key is a request too, but not one that the key waits for.
+            let asked = served.misses.len() > usize::from(served.idle > 0);
+            assert!(!asked && served.computed == 0, "{served:?} after {:?}", before.lines().last());
             let whole = items.first().map(|item| before + &item.text);
             assert_eq!(whole, shown.as_ref().map(|shown| shown.whole.clone()), "the rest of it is shown");
             continue;
