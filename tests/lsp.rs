@@ -4,7 +4,7 @@ use harness::{Client, Scripted};
 use infill::config::Layer;
 use serde_json::{Value, json};
 
-const URI: &str = "file:///work/a.py";
+const URI: &str = "file:///project/a.py";
 
 fn echo(text: &'static str) -> std::sync::Arc<Scripted> {
     Scripted::new(move |_| text.to_string())

@@ -19,7 +19,7 @@ use std::sync::{LazyLock, Mutex};
 /// Typed characters of the trace that are replayed.
 const KEYS: usize = 400;
 /// Blocks that hold one prompt of the trace and its answer, and not much beside it.
-const TINY: u64 = 64;
+const TINY: u64 = 56;
 
 static BLOCK_BYTES: LazyLock<u64> = LazyLock::new(|| {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/nano/nano.gguf");
@@ -114,7 +114,7 @@ async fn the_answers_are_the_same_with_a_roomy_cache_a_tiny_one_and_none() {
     same(&warm, &cold, "no cache");
     // And they were what they should be.
     assert_eq!(misses(&warm, Miss::Evicted), 0);
-    assert!(misses(&evicted, Miss::Evicted) > 0, "{} evictions met", misses(&evicted, Miss::Evicted));
+    assert!(misses(&evicted, Miss::Evicted) > 2, "{} evictions met", misses(&evicted, Miss::Evicted));
     assert!(tiny.totals().computed > roomy.totals().computed);
     let asked: usize = cold.iter().map(|(_, _, served)| served.misses.len()).sum();
     assert_eq!(misses(&cold, Miss::Cold), asked);
