@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::{LazyLock, Mutex};
 
 /// Typed characters of the trace that are replayed.
-const KEYS: usize = 400;
+const KEYS: usize = 520;
 /// Blocks that hold one prompt of the trace and its answer, and not much beside it.
 const TINY: u64 = 56;
 
@@ -114,7 +114,7 @@ async fn the_answers_are_the_same_with_a_roomy_cache_a_tiny_one_and_none() {
     same(&warm, &cold, "no cache");
     // And they were what they should be.
     assert_eq!(misses(&warm, Miss::Evicted), 0);
-    assert!(misses(&evicted, Miss::Evicted) > 2, "{} evictions met", misses(&evicted, Miss::Evicted));
+    assert!(misses(&evicted, Miss::Evicted) > 3, "{} evictions met", misses(&evicted, Miss::Evicted));
     assert!(tiny.totals().computed > roomy.totals().computed);
     let asked: usize = cold.iter().map(|(_, _, served)| served.misses.len()).sum();
     assert_eq!(misses(&cold, Miss::Cold), asked);
