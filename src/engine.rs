@@ -142,10 +142,25 @@ pub struct Totals {
     pub generated: u64,
 }
 
+/// How far an engine is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    Loading,
+    Ready(Info),
+    /// It did not load, or it broke. Every request is answered with this.
+    Failed(EngineError),
+}
+
 /// A source of completions.
 pub trait Engine: Send + Sync {
+    fn state(&self) -> State;
     /// What is loaded; `None` while it is loading, or when loading has failed.
-    fn info(&self) -> Option<Info>;
+    fn info(&self) -> Option<Info> {
+        match self.state() {
+            State::Ready(info) => Some(info),
+            State::Loading | State::Failed(_) => None,
+        }
+    }
     /// What has been done so far, over all requests, cancelled ones too.
     fn totals(&self) -> Totals;
     /// Starts a request; never blocks.
@@ -156,8 +171,8 @@ pub trait Engine: Send + Sync {
 pub struct Unavailable(pub EngineError);
 
 impl Engine for Unavailable {
-    fn info(&self) -> Option<Info> {
-        None
+    fn state(&self) -> State {
+        State::Failed(self.0.clone())
     }
 
     fn totals(&self) -> Totals {

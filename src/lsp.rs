@@ -48,6 +48,8 @@ where
     let (service, socket) = LspService::build(|client| Backend { client, session: session.clone() })
         .custom_method("infill/ticket", Backend::ticket)
         .custom_method("infill/status", Backend::status)
+        .custom_method("infill/outcome", Backend::taken)
+        .custom_method("infill/cursor", Backend::taken)
         .finish();
     let ended = Arc::new(tokio::sync::Notify::new());
     let input = edge::Watched::new(input, session.clone(), ended.clone());
@@ -79,6 +81,9 @@ impl Backend {
     async fn ticket(&self, params: Value) -> Result<Value> {
         self.session.outcome(params["ticket"].as_u64().unwrap_or_default()).await
     }
+
+    /// Taken in wire order by [`order`]; nothing is left to do here.
+    async fn taken(&self, _: Value) {}
 
     async fn status(&self) -> Result<Value> {
         Ok(self.session.status())
@@ -121,6 +126,7 @@ impl LanguageServer for Backend {
 
     async fn initialized(&self, _: lsp::InitializedParams) {
         self.session.say_pending();
+        self.session.report_status(self.client.clone());
     }
 
     async fn did_change_configuration(&self, params: lsp::DidChangeConfigurationParams) {

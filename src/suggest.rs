@@ -12,9 +12,11 @@ use crate::config::{Config, Layout, Lines};
 use crate::document::{Edit, Snapshot};
 use crate::engine::{EngineError, Finish, Priority, Request};
 use crate::prompt::{Budget, Hole, Reanchor};
+use live::{Draft, Live};
 use manners::{Plan, fit};
 use std::collections::BTreeMap;
 
+mod live;
 pub mod manners;
 
 /// Settings that shape suggestions.
@@ -94,6 +96,15 @@ pub enum Action {
     },
 }
 
+/// What a user did with a suggestion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    Accepted,
+    Partly,
+    Rejected,
+}
+
 /// What happened, for `infill bench` and the status line.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Counts {
@@ -101,56 +112,11 @@ pub struct Counts {
     /// Answered from a suggestion that was already there.
     pub without_model: u64,
     pub shown: u64,
+    /// Told by editors that can: taken whole, in part, or refused.
+    pub accepted: u64,
+    pub partly: u64,
+    pub rejected: u64,
     pub reanchors: BTreeMap<Reanchor, u64>,
-}
-
-/// One generated alternative.
-#[derive(Debug, Default)]
-struct Draft {
-    id: u64,
-    raw: String,
-    finish: Option<Finish>,
-    /// Of the pieces up to the first line end: the sum of their log probabilities, and how many they are.
-    first_line: (f32, u32),
-}
-
-impl Draft {
-    fn push(&mut self, text: &str, logprob: f32) {
-        if !self.raw.contains('\n') {
-            self.first_line.0 += logprob;
-            self.first_line.1 += 1;
-        }
-        self.raw.push_str(text);
-    }
-
-    fn probability(&self) -> f32 {
-        (self.first_line.0 / self.first_line.1.max(1) as f32).exp()
-    }
-}
-
-/// The suggestion under way, or shown.
-#[derive(Debug)]
-struct Live {
-    /// The tail that the engine was given.
-    base: String,
-    plan: Plan,
-    /// The best one first; others only for an explicit ask.
-    drafts: Vec<Draft>,
-    ask: Option<Ask>,
-}
-
-impl Live {
-    fn done(&self) -> bool {
-        self.drafts.iter().all(|d| d.finish.is_some())
-    }
-
-    /// Base and offered text of one draft.
-    fn whole(&self, draft: &Draft) -> String {
-        match draft.finish {
-            Some(f) => self.base.clone() + &self.plan.finish(&draft.raw, f == Finish::Length),
-            None => self.base.clone() + &draft.raw,
-        }
-    }
 }
 
 /// The state machine of one document.
@@ -161,6 +127,8 @@ pub struct Suggest {
     /// The long suffix has been prefilled for this hole.
     long: bool,
     live: Option<Live>,
+    /// What was refused in this hole, whole.
+    rejected: Vec<String>,
     /// A prefill under way: its id, and the hole to adopt when it is done.
     prefill: Option<(u64, Hole)>,
     last: Option<(Snapshot, usize)>,
@@ -183,6 +151,7 @@ impl Suggest {
             hole: None,
             long: false,
             live: None,
+            rejected: Vec::new(),
             prefill: None,
             last: None,
             mark: 0,
@@ -292,6 +261,31 @@ impl Suggest {
         self.flush()
     }
 
+    /// The cursor has moved without an edit: after a pause, what a key there would want is prefilled.
+    pub fn moved(&mut self, text: &Snapshot, cursor: usize) -> Vec<Action> {
+        self.mark += 1;
+        if self.prefill.as_ref().is_some_and(|(_, hole)| hole.tail(text, cursor).is_err()) {
+            self.stop_prefill();
+        }
+        self.last = Some((text.clone(), cursor));
+        self.actions.push(Action::Pause { mark: self.mark });
+        self.flush()
+    }
+
+    /// The editor says what became of the suggestion that inserts `text`. One that was refused is not shown again
+    /// unasked, as long as the hole holds.
+    pub fn outcome(&mut self, outcome: Outcome, text: &str) {
+        match outcome {
+            Outcome::Accepted => self.counts.accepted += 1,
+            Outcome::Partly => self.counts.partly += 1,
+            Outcome::Rejected => self.counts.rejected += 1,
+        }
+        if let (Outcome::Rejected, Some(live)) = (outcome, &self.live) {
+            let text = text.replace("\r\n", "\n");
+            self.rejected.extend(live.drafts.iter().map(|d| live.whole(d)).filter(|whole| whole.contains(&text)));
+        }
+    }
+
     /// A pause since `Pause { mark }`: prefill what the next keys will want.
     pub fn idle(&mut self, mark: u64) -> Vec<Action> {
         if mark == self.mark && self.prefill.is_none() && self.live.as_ref().is_none_or(Live::done) {
@@ -331,6 +325,7 @@ impl Suggest {
         let hole = Hole::new(text, cursor, &self.settings.budget, self.hole.as_ref());
         let tail = hole.tail(text, cursor).unwrap_or_default();
         self.long = !hole.has_more();
+        self.rejected.clear();
         self.hole = Some(hole);
         tail
     }
@@ -348,9 +343,11 @@ impl Suggest {
         let before = ask.text.text(line, ask.cursor);
         let rest = ask.text.text(ask.cursor, ask.text.line_end(ask.cursor));
         let mut items: Vec<Suggestion> = Vec::new();
-        let shown = |d: &&Draft| ask.explicit || d.probability() >= self.settings.threshold;
-        for draft in live.drafts.iter().filter(shown) {
+        for draft in &live.drafts {
             let whole = live.whole(draft);
+            if !ask.explicit && (draft.probability() < self.settings.threshold || self.rejected.contains(&whole)) {
+                continue;
+            }
             let offered = whole.strip_prefix(tail).and_then(|t| fit(t, &before, &rest));
             if let Some((text, replaces)) = offered
                 && items.iter().all(|i| i.text != text)
@@ -433,16 +430,17 @@ impl Suggest {
         }
     }
 
-    /// The long suffix of this hole; or, once the tail has grown and holds a line end, the hole at the cursor's line,
-    /// so that the next split is already paid for when it comes.
+    /// The long suffix of this hole; or the hole at the cursor's line, so that the next split is already paid for when
+    /// it comes: once the tail has grown and holds a line end, or when the cursor is somewhere else.
     fn prefill_ahead(&mut self) {
-        let (Some(hole), Some((text, cursor))) = (self.hole.clone(), self.last.clone()) else { return };
-        let Ok(tail) = hole.tail(&text, cursor) else { return };
-        let ahead = tail.contains('\n') && tail.len() > self.settings.budget.tail / 2;
-        let next = if ahead { Hole::new(&text, cursor, &self.settings.budget, Some(&hole)) } else { hole };
-        if self.long && !ahead {
-            return;
-        }
+        let Some((text, cursor)) = self.last.clone() else { return };
+        let tail = self.hole.as_ref().and_then(|hole| hole.tail(&text, cursor).ok());
+        let ahead = tail.is_none_or(|tail| tail.contains('\n') && tail.len() > self.settings.budget.tail / 2);
+        let next = match &self.hole {
+            Some(_) if self.long && !ahead => return,
+            Some(hole) if !ahead => hole.clone(),
+            old => Hole::new(&text, cursor, &self.settings.budget, old.as_ref()),
+        };
         let Ok(tail) = next.tail(&text, cursor) else { return };
         let (prefix, suffix, tail) = self.split(&next, &text, cursor, &tail, true);
         let id = next_id();
@@ -451,20 +449,20 @@ impl Suggest {
         self.actions.push(Action::Start { id, request });
     }
 
-    /// The prefill is done: its hole is the cheaper one from now on. The shown suggestion stays.
+    /// The prefill is done: its hole is the cheaper one from now on. The shown suggestion stays, where it still can.
     fn adopt(&mut self, finish: Finish) {
         let Some((_, next)) = self.prefill.take().filter(|_| finish != Finish::Cancelled) else { return };
-        if let (Some(old), Some((text, _))) = (&self.hole, &self.last)
-            && next.anchor() > old.anchor()
-        {
+        if let (Some(old), Some((text, cursor))) = (&self.hole, &self.last) {
             // The tail now begins later: so does the text that the suggestion continues.
-            let moved = text.text(old.anchor(), next.anchor()).len();
-            match self.live.as_mut().map(|l| (l.base.get(moved..).map(str::to_string), l)) {
+            let holds = old.tail(text, *cursor).is_ok() && next.anchor() >= old.anchor();
+            let moved = holds.then(|| text.text(old.anchor(), next.anchor()).len());
+            match self.live.as_mut().map(|l| (moved.and_then(|m| l.base.get(m..)).map(str::to_string), l)) {
                 Some((Some(base), live)) => live.base = base,
                 Some((None, _)) => self.abort(),
                 None => {}
             }
         }
+        self.rejected.clear();
         self.hole = Some(next);
         self.long = true;
     }

@@ -12,7 +12,7 @@
 //! answer cancels its request. Whatever was computed stays in the cache. A panic in the backend fails its request and
 //! empties the cache; the third in a row ends the model, and every request after it is told so.
 use crate::cache::Cache;
-use crate::engine::{Answer, EngineError, Event, Info, Priority, Request, Totals};
+use crate::engine::{Answer, EngineError, Event, Info, Priority, Request, State, Totals};
 use crate::model::{BLOCK, Backend};
 use crate::tokens::Tokens;
 use rows::Rows;
@@ -59,15 +59,6 @@ pub struct Loaded {
     pub backend: Box<dyn Backend>,
     pub tokens: Arc<Tokens>,
     pub options: Options,
-}
-
-/// Where the model is.
-#[derive(Clone, Debug, PartialEq)]
-pub enum State {
-    Loading,
-    Ready(Info),
-    /// It did not load, or it broke. Every request is answered with this.
-    Failed(EngineError),
 }
 
 /// The way to a running worker. The thread ends when it is dropped.

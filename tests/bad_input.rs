@@ -9,7 +9,7 @@ use infill::bench::typist::Key;
 use infill::config::Config;
 use infill::document::{Change, Document, Encoding, Range};
 use infill::engine::local::{Local, LocalOptions};
-use infill::engine::{Answer, Engine, Info, Request, Totals};
+use infill::engine::{Answer, Engine, Request, State, Totals};
 use infill::prompt::{Budget, Reanchor};
 use infill::suggest::{Settings, Suggest, Suggestion};
 use std::sync::Mutex;
@@ -37,8 +37,8 @@ impl Watched {
 }
 
 impl Engine for Watched {
-    fn info(&self) -> Option<Info> {
-        self.engine.lock().unwrap().info()
+    fn state(&self) -> State {
+        self.engine.lock().unwrap().state()
     }
 
     fn totals(&self) -> Totals {

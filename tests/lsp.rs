@@ -2,6 +2,7 @@
 mod harness;
 use harness::{Client, Scripted};
 use infill::config::Layer;
+use infill::engine::{EngineError, Unavailable};
 use serde_json::{Value, json};
 
 const URI: &str = "file:///project/a.py";
@@ -311,4 +312,78 @@ async fn on_a_slow_machine_a_burst_of_keys_asks_once() {
     let id = c.inline_with(URI, 0, 6, json!({ "triggerKind": 0 }));
     c.texts(id).await;
     assert_eq!(engine.requests().len(), 5, "an explicit ask waits for nothing: three alternatives");
+}
+
+fn with_status() -> Value {
+    json!({ "capabilities": { "textDocument": { "inlineCompletion": {} }, "experimental": { "infill": { "status": true } } } })
+}
+
+#[tokio::test]
+async fn a_client_that_shows_the_status_is_told_it() {
+    let engine = echo("x");
+    let (mut c, _) = Client::initialized(engine.clone(), vec![], with_status()).await;
+    let light = c.incoming("infill/didChangeStatus").await["params"].clone();
+    assert_eq!(light, json!({ "state": "ready", "model": "scripted", "device": "test", "message": null, "hint": null }));
+    engine.gate.forget_permits(usize::MAX >> 4);
+    c.open(URI, "python", "a\n");
+    let id = c.inline(URI, 0, 1);
+    assert_eq!(c.incoming("infill/didChangeStatus").await["params"]["state"], "busy");
+    engine.gate.add_permits(100);
+    assert_eq!(c.texts(id).await, ["ax"]);
+    assert_eq!(c.incoming("infill/didChangeStatus").await["params"]["state"], "ready");
+    c.notify("workspace/didChangeConfiguration", json!({ "settings": { "infill": { "enabled": false } } }));
+    assert_eq!(c.incoming("infill/didChangeStatus").await["params"]["state"], "off");
+}
+
+#[tokio::test]
+async fn an_engine_that_is_not_there_says_why_in_the_status() {
+    let error = EngineError { title: "No model at \"x\"".into(), hint: "set model".into() };
+    let (mut c, _) = Client::initialized(std::sync::Arc::new(Unavailable(error)), vec![], with_status()).await;
+    let light = c.incoming("infill/didChangeStatus").await["params"].clone();
+    assert_eq!(light, json!({ "state": "error", "model": "nano", "device": null, "message": "No model at \"x\"", "hint": "set model" }));
+}
+
+#[tokio::test]
+async fn a_rejected_suggestion_is_not_shown_again_unasked() {
+    let mut c = Client::start(echo("oo(x)")).await;
+    c.open(URI, "python", "a = f\n\nb\n");
+    let id = c.inline(URI, 0, 5);
+    assert_eq!(c.texts(id).await, ["foo(x)"]);
+    c.notify("infill/outcome", json!({ "textDocument": { "uri": URI }, "outcome": "rejected", "text": "foo(x)" }));
+    let id = c.inline(URI, 0, 5);
+    assert_eq!(c.texts(id).await, [""; 0]);
+    c.change(URI, 0, 5, 5, "o");
+    let id = c.inline(URI, 0, 6);
+    assert_eq!(c.texts(id).await, [""; 0], "the same, typed into");
+    let id = c.inline_with(URI, 0, 6, json!({ "triggerKind": 1 }));
+    assert_eq!(c.texts(id).await, ["fooo(x)"], "asked for: the model goes on from what is typed");
+    for outcome in ["accepted", "partly"] {
+        c.notify("infill/outcome", json!({ "textDocument": { "uri": URI }, "outcome": outcome, "text": "foo(x)" }));
+    }
+    let id = c.request("infill/status", json!({}));
+    let status = c.answer(id).await.expect("a result");
+    assert_eq!((&status["accepted"], &status["partly"], &status["rejected"]), (&json!(1), &json!(1), &json!(1)));
+    let id = c.inline(URI, 2, 1);
+    assert_eq!(c.texts(id).await, ["boo(x)"], "another line");
+}
+
+#[tokio::test]
+async fn where_the_cursor_rests_the_engine_prefills() {
+    let engine = echo("x");
+    let mut c = Client::start(engine.clone()).await;
+    c.open(URI, "python", "one\ntwo\nthree\n");
+    for line in [0, 1] {
+        c.notify("infill/cursor", json!({ "textDocument": { "uri": URI }, "position": { "line": line, "character": 1 } }));
+    }
+    let id = c.request("infill/status", json!({}));
+    c.answer(id).await.expect("a result");
+    while engine.requests().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let prefills = engine.requests();
+    assert_eq!(prefills.len(), 1, "only where it rests: {prefills:?}");
+    assert_eq!((prefills[0].max_tokens, prefills[0].prefix.as_str(), prefills[0].tail.as_str()), (0, "one\n", "t"));
+    let id = c.inline(URI, 1, 1);
+    assert_eq!(c.texts(id).await, ["tx"]);
+    assert_eq!((engine.requests()[1].prefix.as_str(), &engine.requests()[1].suffix), ("one\n", &prefills[0].suffix));
 }

@@ -10,7 +10,7 @@ use infill::bench::typist::Typist;
 use infill::config::Config;
 use infill::document::Snapshot;
 use infill::engine::local::{Local, LocalOptions};
-use infill::engine::{Answer, Engine, Info, Miss, Request, Totals};
+use infill::engine::{Answer, Engine, Miss, Request, State, Totals};
 use infill::model::{Backend, cpu::Cpu};
 use infill::suggest::{Settings, Suggest, Suggestion};
 use std::path::Path;
@@ -37,8 +37,8 @@ struct Forgetful {
 }
 
 impl Engine for Forgetful {
-    fn info(&self) -> Option<Info> {
-        None
+    fn state(&self) -> State {
+        State::Loading
     }
 
     fn totals(&self) -> Totals {

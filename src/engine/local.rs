@@ -9,12 +9,12 @@
 //! println!("{:?}", engine.loaded().await?);
 //! # Ok(()) }
 //! ```
-use super::{Answer, Engine, EngineError, Info, Request, Totals};
+use super::{Answer, Engine, EngineError, Info, Request, State, Totals};
 use crate::model::cpu::Cpu;
 use crate::model::gguf::Vocabulary;
 use crate::model::{BLOCK, Backend};
 use crate::tokens::Tokens;
-use crate::worker::{Loaded, Options, State, Worker};
+use crate::worker::{Loaded, Options, Worker};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -62,19 +62,11 @@ impl Local {
     pub async fn loaded(&self) -> Result<Info, EngineError> {
         self.worker.loaded().await
     }
-
-    /// Loading, ready, or why not.
-    pub fn state(&self) -> State {
-        self.worker.state()
-    }
 }
 
 impl Engine for Local {
-    fn info(&self) -> Option<Info> {
-        match self.worker.state() {
-            State::Ready(info) => Some(info),
-            State::Loading | State::Failed(_) => None,
-        }
+    fn state(&self) -> State {
+        self.worker.state()
     }
 
     fn totals(&self) -> Totals {

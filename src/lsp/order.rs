@@ -45,6 +45,14 @@ impl<S> Ordered<S> {
                 self.session.set_editor_settings("workspace/didChangeConfiguration", &params["settings"]);
                 None
             }
+            "infill/outcome" => {
+                self.session.told(params);
+                None
+            }
+            "infill/cursor" => {
+                self.session.cursor_moved(params);
+                None
+            }
             "textDocument/inlineCompletion" if request.id().is_some() => Some(self.session.ask(Kind::Inline, params)),
             "textDocument/completion" if request.id().is_some() => Some(self.session.ask(Kind::Items, params)),
             _ => None,
@@ -86,13 +94,17 @@ where
     }
 }
 
-/// Some clients send `params: null` where there are none, which tower-lsp refuses.
+/// Some clients send `params: null`, or `{}`, where there are none, which tower-lsp refuses.
 fn without_null(request: Request) -> Request {
-    match request.into_parts() {
-        (method, Some(id), None | Some(Value::Null)) => Request::build(method).id(id).finish(),
-        (method, None, None | Some(Value::Null)) => Request::build(method).finish(),
-        (method, Some(id), Some(params)) => Request::build(method).id(id).params(params).finish(),
-        (method, None, Some(params)) => Request::build(method).params(params).finish(),
+    let (method, id, params) = request.into_parts();
+    let params = params.filter(|p| !p.is_null() && method != "infill/status");
+    let mut plain = Request::build(method);
+    if let Some(id) = id {
+        plain = plain.id(id);
+    }
+    match params {
+        Some(params) => plain.params(params).finish(),
+        None => plain.finish(),
     }
 }
 

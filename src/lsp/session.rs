@@ -11,7 +11,7 @@ use super::wire::{
 };
 use crate::config::{self, Config, Items, Layer};
 use crate::document::{Document, Encoding, Snapshot};
-use crate::engine::{Answer, Event};
+use crate::engine::{Answer, EngineError, Event};
 use crate::suggest::{Action, Ask, Settings, Suggest, Suggestion};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
@@ -21,6 +21,10 @@ use tokio::sync::oneshot;
 use tower_lsp::Client;
 use tower_lsp::jsonrpc::{Error, Request, Response, Result};
 use tower_lsp::lsp_types::MessageType;
+
+mod said;
+mod status;
+mod told;
 
 /// A pause in typing after which the engine may prefill.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -45,6 +49,8 @@ struct State {
     encoding: Encoding,
     client_inline: bool,
     can_pull: bool,
+    /// The client shows `infill/didChangeStatus`.
+    wants_status: bool,
     parent: Option<i32>,
     config: Config,
     docs: HashMap<String, Doc>,
@@ -52,6 +58,8 @@ struct State {
     refused: HashMap<String, String>,
     asks: HashMap<u64, Pending>,
     running: HashMap<u64, tokio::task::AbortHandle>,
+    /// The engine's last answer was this failure.
+    failure: Option<EngineError>,
     pace: Pace,
     next_ticket: u64,
     shut_down: bool,
@@ -65,6 +73,8 @@ pub struct Session {
     options: super::Options,
     client: OnceLock<Client>,
     begun: Instant,
+    /// Something that the status shows may have changed.
+    news: tokio::sync::Notify,
     /// `exit` has come: leave, whether or not the client closes its stream.
     pub exit: tokio::sync::Notify,
 }
@@ -76,12 +86,14 @@ impl Session {
             encoding: Encoding::Utf16,
             client_inline: false,
             can_pull: false,
+            wants_status: false,
             parent: None,
             config,
             docs: HashMap::new(),
             refused: HashMap::new(),
             asks: HashMap::new(),
             running: HashMap::new(),
+            failure: None,
             pace: Pace::default(),
             next_ticket: 1,
             shut_down: false,
@@ -89,7 +101,8 @@ impl Session {
             to_say: options.problem.iter().map(|p| (MessageType::ERROR, p.clone())).collect(),
         };
         let (state, tickets) = (Mutex::new(state), dashmap::DashMap::new());
-        Arc::new(Session { state, tickets, options, client: OnceLock::new(), begun: Instant::now(), exit: tokio::sync::Notify::new() })
+        let (news, exit) = (tokio::sync::Notify::new(), tokio::sync::Notify::new());
+        Arc::new(Session { state, tickets, options, client: OnceLock::new(), begun: Instant::now(), news, exit })
     }
 
     /// A panic elsewhere must not silence the editor: the state is kept consistent at each step.
@@ -97,7 +110,7 @@ impl Session {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    pub fn connect(&self, client: Client) {
+    pub fn connect(self: &Arc<Self>, client: Client) {
         let _ = self.client.set(client);
     }
 
@@ -107,6 +120,7 @@ impl Session {
         state.encoding = negotiate(&capabilities["general"]["positionEncodings"]);
         state.client_inline = capabilities["textDocument"]["inlineCompletion"].is_object();
         state.can_pull = capabilities["workspace"]["configuration"] == json!(true);
+        state.wants_status = capabilities["experimental"]["infill"]["status"] == json!(true);
         state.parent = params["processId"].as_i64().and_then(|p| i32::try_from(p).ok());
         drop(state);
         self.set_editor_settings("initializationOptions", &params["initializationOptions"]);
@@ -149,7 +163,10 @@ impl Session {
             config::merge(&layers)
         });
         match merged {
-            Ok(loaded) => self.lock().config = loaded.config,
+            Ok(loaded) => {
+                self.lock().config = loaded.config;
+                self.news.notify_one();
+            }
             Err(error) => self.say(MessageType::ERROR, format!("infill: {error}. The settings before stay in force.")),
         }
     }
@@ -316,6 +333,7 @@ impl Session {
 
     /// `wait`: how long an engine request waits; it is never sent when it is aborted before.
     fn perform_after(self: &Arc<Self>, wait: Duration, state: &mut State, uri: &str, actions: Vec<Action>) {
+        self.news.notify_one();
         for action in actions {
             match action {
                 Action::Start { id, request } => {
@@ -337,6 +355,7 @@ impl Session {
                 Action::Supersede { ask } => reply(state, ask, Err(superseded())),
                 Action::Fail { ask, error } => {
                     self.say_once(state, MessageType::WARNING, format!("infill: {error}"));
+                    state.failure = Some(error);
                     self.answer(state, ask, &[]);
                 }
                 Action::Pause { mark } => {
@@ -367,6 +386,7 @@ impl Session {
             match event {
                 Event::Text { text, logprob } => self.with_suggest(&uri, |s| s.text(id, &text, logprob)),
                 Event::Done { finish, usage } => {
+                    self.lock().failure = None;
                     usage.first_token.iter().for_each(|t| self.lock().pace.observe(*t));
                     self.with_suggest(&uri, |s| s.done(id, finish));
                 }
@@ -374,6 +394,7 @@ impl Session {
             }
         }
         self.lock().running.remove(&id);
+        self.news.notify_one();
     }
 
     fn with_suggest(self: &Arc<Self>, uri: &str, act: impl FnOnce(&mut Suggest) -> Vec<Action>) {
@@ -382,22 +403,6 @@ impl Session {
             let actions = act(&mut doc.suggest);
             self.perform(&mut state, uri, actions);
         }
-    }
-
-    /// What `infill/status` answers: the model, and what has been done so far.
-    pub fn status(&self) -> Value {
-        let state = self.lock();
-        let counts: Vec<_> = state.docs.values().map(|d| d.suggest.counts()).collect();
-        json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "engine": self.options.engine.info(),
-            "totals": self.options.engine.totals(),
-            "documents": state.docs.len(),
-            "asks": counts.iter().map(|c| c.asks).sum::<u64>(),
-            "withoutModel": counts.iter().map(|c| c.without_model).sum::<u64>(),
-            "shown": counts.iter().map(|c| c.shown).sum::<u64>(),
-            "busy": state.running.len(),
-        })
     }
 
     pub fn shut_down(&self) {
@@ -424,41 +429,6 @@ impl Session {
                 None
             }
         }
-    }
-
-    /// One sentence to the user. Before the client is connected it waits.
-    fn say(&self, kind: MessageType, text: String) {
-        tracing::warn!("{text}");
-        self.lock().to_say.push((kind, text));
-        if self.client.get().is_some() {
-            self.say_pending();
-        }
-    }
-
-    /// The same sentence is said once, not at each key.
-    fn say_once(&self, state: &mut State, kind: MessageType, text: String) {
-        if state.said.insert(text.clone()) {
-            tracing::warn!("{text}");
-            state.to_say.push((kind, text));
-            self.send_pending(state);
-        }
-    }
-
-    pub fn say_pending(&self) {
-        self.send_pending(&mut self.lock());
-    }
-
-    fn send_pending(&self, state: &mut State) {
-        let Some(client) = self.client.get().cloned() else { return };
-        let messages = std::mem::take(&mut state.to_say);
-        if messages.is_empty() {
-            return;
-        }
-        tokio::spawn(async move {
-            for (kind, text) in messages {
-                client.show_message(kind, text).await;
-            }
-        });
     }
 
     pub fn record_in(&self, request: &Request) {

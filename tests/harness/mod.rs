@@ -9,7 +9,7 @@
 //! A message that no test claimed fails the test when the client is dropped.
 #![allow(dead_code)] // each test binary uses a part of it
 use infill::config::Layer;
-use infill::engine::{Answer, Engine, Event, Finish, Info, Miss, Request, Totals, Usage};
+use infill::engine::{Answer, Engine, Event, Finish, Info, Miss, Request, State, Totals, Usage};
 use infill::lsp::{Options, serve};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -55,8 +55,8 @@ impl Scripted {
 }
 
 impl Engine for Scripted {
-    fn info(&self) -> Option<Info> {
-        Some(Info { model: "scripted".into(), device: "test".into(), bytes_per_token: 3.0, context: 4096 })
+    fn state(&self) -> State {
+        State::Ready(Info { model: "scripted".into(), device: "test".into(), bytes_per_token: 3.0, context: 4096 })
     }
 
     fn totals(&self) -> Totals {
