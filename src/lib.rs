@@ -19,7 +19,7 @@
 //! | [`cache`] | radix tree from tokens to latent blocks: lookup, lease, insert, evict; no tensor types |
 //! | [`tokens`] | tokenizer, fill-in-the-middle template, byte trie for healing, streaming decode |
 //! | [`model`] | DeepSeek-V2: configuration, weights, latent pool, forward |
-//! | [`verify`], [`complete`], [`demo`], [`bench`] | the commands |
+//! | [`verify`], [`complete`], [`demo`], [`bench`], [`doctor`] | the commands |
 //!
 //! # Invariants
 //!
@@ -41,6 +41,7 @@ pub mod cache;
 pub mod complete;
 pub mod config;
 pub mod demo;
+pub mod doctor;
 pub mod document;
 pub mod engine;
 pub mod lsp;

@@ -71,6 +71,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Check what is here: binary, configuration, model, memory, editors. Fails when something needs a remedy.
+    Doctor {
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        model: Model,
+    },
     /// Print the effective configuration, and where each value comes from.
     Config {
         /// The JSON schema instead.
@@ -108,9 +115,14 @@ impl Model {
     /// File, environment, and this option on top.
     fn layers(&self) -> Result<Vec<Layer>> {
         let mut layers = config::user_layers()?;
-        layers.extend(self.model.iter().map(|m| Layer { place: "--model".into(), value: config::nest("model", m.as_str().into()) }));
+        layers.extend(self.named());
         config::merge(&layers)?;
         Ok(layers)
+    }
+
+    fn named(&self) -> Option<Layer> {
+        let model = self.model.as_deref()?;
+        Some(Layer { place: "--model".into(), value: config::nest("model", model.into()) })
     }
 }
 
@@ -131,6 +143,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo { json, model } => demo(json, &model),
         Command::Bench { bench } => measure(&bench),
         Command::Verify { dir, json } => verify(&dir, json),
+        Command::Doctor { json, model } => doctor(json, &model),
         Command::Config { schema } => print_config(schema),
     }
 }
@@ -233,6 +246,19 @@ fn verify(dir: &std::path::Path, json: bool) -> Result<ExitCode> {
         );
     }
     Ok(if report.pass { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn doctor(json: bool, model: &Model) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let findings = runtime.block_on(infill::doctor::examine(config::user_layers(), model.named().into_iter().collect()));
+    let mut out = std::io::stdout();
+    if json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&findings)?)?;
+    } else {
+        findings.iter().try_for_each(|finding| writeln!(out, "{finding}"))?;
+    }
+    let bad = findings.iter().any(|f| f.mark == infill::doctor::Mark::Bad);
+    Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn print_config(schema: bool) -> Result<ExitCode> {

@@ -10,6 +10,7 @@
 //! # Ok(()) }
 //! ```
 use super::{Answer, Engine, EngineError, Info, Request, State, Totals};
+use crate::config::Config;
 use crate::model::cpu::Cpu;
 use crate::model::gguf::Vocabulary;
 use crate::model::{BLOCK, Backend};
@@ -102,6 +103,18 @@ impl Source {
         opened.map_err(|problem| unusable(problem.to_string()))
     }
 
+    fn bytes(&self) -> u64 {
+        let size = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());
+        match self {
+            Source::Nano => nano().map_or(0, |bytes| bytes.len() as u64),
+            Source::Gguf(file) => size(file),
+            Source::Folder(folder) => {
+                let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+                files.filter(|f| f.extension().is_some_and(|e| e == "safetensors")).map(|f| size(&f)).sum()
+            }
+        }
+    }
+
     fn tokens(&self) -> Result<Tokens, EngineError> {
         let vocabulary = match self {
             Source::Nano => Vocabulary::from_bytes(nano()?),
@@ -111,6 +124,41 @@ impl Source {
         let vocabulary = vocabulary.map_err(|problem| unusable(problem.to_string()))?;
         Tokens::from_vocabulary(&vocabulary).map_err(|odd| unusable(odd.to_string()))
     }
+}
+
+/// What `infill doctor` says of a configured model.
+#[derive(Clone, Debug)]
+pub struct Health {
+    pub model: String,
+    pub device: String,
+    /// The model's files.
+    pub weight_bytes: u64,
+    pub cache_bytes: u64,
+    pub cache_tokens: usize,
+    /// Most tokens of one prompt.
+    pub window: usize,
+    pub free_bytes: u64,
+}
+
+/// Opens a model, and looks at what it needs.
+///
+/// # Errors
+/// As `Local::open` and `Local::loaded`.
+pub fn health(config: &Config) -> Result<Health, EngineError> {
+    let source = Source::find(&config.model)?;
+    let (backend, _) = both(&source)?;
+    let wanted = config.cache.bytes.get().map_err(|hint| error("cache.bytes".to_owned(), hint))?;
+    let free_bytes = free_memory();
+    let cache_blocks = blocks(wanted, free_bytes, backend.block_bytes()).max(least(&backend));
+    Ok(Health {
+        model: backend.name().to_owned(),
+        device: "cpu".to_owned(),
+        weight_bytes: source.bytes(),
+        cache_bytes: (cache_blocks * backend.block_bytes()) as u64,
+        cache_tokens: cache_blocks * BLOCK,
+        window: config.context.tokens.min(backend.context()),
+        free_bytes,
+    })
 }
 
 fn unusable(reason: String) -> EngineError {

@@ -1,0 +1,201 @@
+//! `infill doctor`: what is here, what works, and the remedy for what does not; a line each.
+//!
+//! ```text
+//! ok  binary    0.1.0 at /home/me/.cargo/bin/infill, first on PATH
+//! ok  model     nano on cpu, 8 tokens in 9 ms
+//! !!  helix     no language uses "infill" in languages.toml: add it to language-servers
+//! --  zed       not found
+//! ```
+use crate::config::{self, Config, Layer};
+use crate::engine::local::{self, Health};
+use crate::engine::{Engine, EngineError, Event, Request, configured};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+mod editors;
+
+/// How a thing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mark {
+    Ok,
+    /// Wrong: the exit code says so.
+    Bad,
+    /// Not on this machine, and nothing wrong with that.
+    Absent,
+}
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    pub what: &'static str,
+    pub mark: Mark,
+    /// What was found.
+    pub found: String,
+    /// What to do about it, when it is bad.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+impl Finding {
+    fn ok(what: &'static str, found: impl Into<String>) -> Finding {
+        Finding { what, mark: Mark::Ok, found: found.into(), remedy: None }
+    }
+
+    fn bad(what: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        Finding { what, mark: Mark::Bad, found: found.into(), remedy: Some(remedy.into()) }
+    }
+
+    fn absent(what: &'static str) -> Finding {
+        Finding { what, mark: Mark::Absent, found: "not found".into(), remedy: None }
+    }
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mark = match self.mark {
+            Mark::Ok => "ok",
+            Mark::Bad => "!!",
+            Mark::Absent => "--",
+        };
+        write!(f, "{mark}  {:<14}{}", self.what, self.found)?;
+        self.remedy.iter().try_for_each(|remedy| write!(f, ": {remedy}"))
+    }
+}
+
+/// Looks at everything. `user` is what file and environment say, or why they cannot be used; `named` comes on top
+/// (`--model`).
+pub async fn examine(user: Result<Vec<Layer>, config::ConfigError>, named: Vec<Layer>) -> Vec<Finding> {
+    let mut findings = vec![binary()];
+    let (settings, layers) = configuration(user);
+    findings.push(settings);
+    let layers: Vec<Layer> = layers.into_iter().chain(named).collect();
+    match config::merge(&layers) {
+        Ok(loaded) => findings.extend(engine(&loaded.config).await),
+        Err(error) => findings.push(Finding::bad("model", error.to_string(), "correct it")),
+    }
+    findings.extend(editors::all(&Home::here()));
+    findings
+}
+
+/// Where a user's files are.
+struct Home {
+    home: PathBuf,
+    /// Where programs keep settings: `$XDG_CONFIG_HOME`, `%APPDATA%`, or under the home folder.
+    config: PathBuf,
+}
+
+impl Home {
+    fn here() -> Home {
+        let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let home = var("HOME").or_else(|| var("USERPROFILE")).unwrap_or_default();
+        let config = var("XDG_CONFIG_HOME").or_else(|| var("APPDATA")).unwrap_or_else(|| home.join(".config"));
+        Home { home, config }
+    }
+}
+
+/// The first program of this name on PATH.
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    std::env::split_paths(&path).map(|folder| folder.join(&file)).find(|found| found.is_file())
+}
+
+/// Editors start the `infill` that is first on PATH: it should be this one.
+fn binary() -> Finding {
+    let version = env!("CARGO_PKG_VERSION");
+    let Ok(here) = std::env::current_exe() else {
+        return Finding::bad("binary", version, "where it lies cannot be found out: name its whole path in the editor's settings");
+    };
+    let same = |other: &Path| matches!((other.canonicalize(), here.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    let at = format!("{version} at {}", here.display());
+    match on_path("infill") {
+        Some(first) if same(&first) => Finding::ok("binary", format!("{at}, first on PATH")),
+        Some(first) => Finding::bad(
+            "binary",
+            format!("{at}, but editors find {} first", first.display()),
+            "remove that one, or change the order of PATH",
+        ),
+        None => {
+            Finding::bad("binary", format!("{at}, not on PATH"), "run \"cargo install --path .\", or name its whole path in the editor")
+        }
+    }
+}
+
+fn configuration(user: Result<Vec<Layer>, config::ConfigError>) -> (Finding, Vec<Layer>) {
+    let checked = user.and_then(|layers| config::merge(&layers).map(|_| layers));
+    match checked {
+        Err(error) => (Finding::bad("configuration", error.to_string(), "until then the defaults are in force"), vec![]),
+        Ok(layers) if layers.is_empty() => (Finding::ok("configuration", "the defaults (\"infill config\" prints them)"), layers),
+        Ok(layers) => {
+            let places: Vec<&str> = layers.iter().map(|l| l.place.as_str()).collect();
+            (Finding::ok("configuration", format!("from {}", places.join(", "))), layers)
+        }
+    }
+}
+
+/// Longest time that a first answer may take before a user is told what to do about it.
+const SLOW: Duration = Duration::from_secs(2);
+
+async fn engine(config: &Config) -> Vec<Finding> {
+    let health = match local::health(config) {
+        Ok(health) => health,
+        Err(EngineError { title, hint }) => return vec![Finding::bad("model", title, hint)],
+    };
+    let mut findings = vec![match trial(config).await {
+        Ok(time) if time > SLOW => {
+            let slow = format!("{} on {}: 8 tokens took {:.1} s", health.model, health.device, time.as_secs_f64());
+            Finding::bad("model", slow, "choose a smaller model, or one quantised to Q8_0")
+        }
+        Ok(time) => Finding::ok("model", format!("{}: 8 tokens in {:.0} ms", health.model, time.as_secs_f64() * 1e3)),
+        Err(EngineError { title, hint }) => Finding::bad("model", title, hint),
+    }];
+    findings.extend([device(&health), memory(&health), cache(&health)]);
+    findings
+}
+
+/// Opens the configured engine and lets it say something.
+async fn trial(config: &Config) -> Result<Duration, EngineError> {
+    let engine = configured::open(config)?;
+    engine.loaded().await?;
+    let begun = Instant::now();
+    let request = Request { prefix: "def add(a, b):\n".into(), tail: "    return".into(), max_tokens: 8, ..Request::default() };
+    let mut answer = engine.submit(request);
+    while let Some(event) = answer.recv().await {
+        if let Event::Failed(error) = event {
+            return Err(error);
+        }
+    }
+    Ok(begun.elapsed())
+}
+
+fn device(health: &Health) -> Finding {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Finding::ok("device", format!("{}, {cores} cores (this build has no GPU code)", health.device))
+}
+
+fn memory(health: &Health) -> Finding {
+    let (needed, free) = (health.weight_bytes + health.cache_bytes, health.free_bytes);
+    let found = format!("{} free, {} for weights and cache at most", size(free), size(needed));
+    if needed > free {
+        return Finding::bad("memory", found, "choose a smaller or a quantised model, or set cache.bytes lower");
+    }
+    Finding::ok("memory", found)
+}
+
+fn cache(health: &Health) -> Finding {
+    let found = format!("{} tokens in {}", health.cache_tokens, size(health.cache_bytes));
+    if health.cache_tokens < 2 * health.window {
+        let remedy = format!("it holds less than two prompts of {} tokens: raise cache.bytes", health.window);
+        return Finding::bad("cache", found, remedy);
+    }
+    Finding::ok("cache", found)
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        b if b >= 10 << 30 => format!("{} GB", b >> 30),
+        b => format!("{} MB", b >> 20),
+    }
+}
