@@ -7,6 +7,8 @@
 //! Lines are cut, and the rest of the line is the true continuation. For each cut the hole is frozen so many characters
 //! before it; then these characters are typed. The document has neither them nor the rest of the line when it is frozen.
 //! Against that, a fresh prefix-suffix split at the cut (`completion.layout = "psm"`): the same cuts, the same budgets.
+//! `psm` encodes a word that the cut breaks as if it ended there; `healed` is the same split moved back to the last
+//! settled token, the bytes since then held. What is between `healed` and `frozen` is the price of freezing alone.
 use crate::config::Config;
 use crate::document::{Document, Snapshot};
 use crate::engine::local;
@@ -14,7 +16,7 @@ use crate::model::Backend;
 use crate::prompt::{Budget, Hole};
 use crate::suggest::Settings;
 use anyhow::Result;
-use cuts::{Cut, Random};
+use cuts::{Cut, Places, Random};
 use score::{Score, Scorer, Text};
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -37,6 +39,9 @@ pub struct Options {
     /// How many lines are cut.
     #[arg(long, default_value_t = 2000)]
     pub holes: usize,
+    /// Where lines are cut.
+    #[arg(long, value_enum, default_value = "anywhere")]
+    pub cuts: Places,
     /// Another seed cuts elsewhere.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -68,6 +73,7 @@ struct Report {
     /// Cuts that were left out: a prompt of theirs has more tokens than the model holds.
     left_out: usize,
     seed: u64,
+    cuts: Places,
     prefix_bytes: usize,
     suffix_bytes: usize,
     short_suffix_bytes: usize,
@@ -78,6 +84,7 @@ struct Report {
 struct Case {
     bytes: usize,
     psm: Score,
+    healed: Score,
     /// By tail: the long suffix, the short one.
     frozen: Vec<[Score; 2]>,
 }
@@ -88,7 +95,7 @@ struct Case {
 /// A folder that cannot be read or has too little text; a model that cannot be used.
 pub fn run(options: &Options, config: &Config) -> Result<()> {
     let files = cuts::read(&options.dir)?;
-    let cuts = cuts::draw(&files, options.holes, options.seed)?;
+    let cuts = cuts::draw(&files, options.holes, options.seed, options.cuts)?;
     let (model, tokens) = local::parts(&config.model)?;
     let settings = Settings::new(config, tokens.bytes_per_token(), model.context());
     let (budget, name) = (settings.budget, model.name().to_owned());
@@ -104,6 +111,7 @@ pub fn run(options: &Options, config: &Config) -> Result<()> {
         holes: cases.len(),
         left_out: cuts.len() - cases.len(),
         seed: options.seed,
+        cuts: options.cuts,
         prefix_bytes: budget.prefix,
         suffix_bytes: budget.suffix,
         short_suffix_bytes: budget.short,
@@ -126,7 +134,10 @@ fn progress(done: usize, all: usize) {
 /// `None` when some prompt does not fit: then the cut is left out everywhere, so that all stay paired.
 fn case(file: &str, cut: Cut, budget: &Budget, scorer: &mut Scorer) -> Result<Option<Case>> {
     let truth = &file[cut.at..cut.end];
-    let Some(psm) = scorer.score(&fresh(file, cut, budget), truth)? else { return Ok(None) };
+    let fresh = fresh(file, cut, budget);
+    let Some(psm) = scorer.score(&fresh, truth)? else { return Ok(None) };
+    let healed = scorer.healed(fresh);
+    let Some(healed) = scorer.score(&healed, truth)? else { return Ok(None) };
     let mut frozen: Vec<[Score; 2]> = Vec::new();
     let mut before: Option<[Text; 2]> = None;
     for tail in TAILS {
@@ -140,7 +151,7 @@ fn case(file: &str, cut: Cut, budget: &Budget, scorer: &mut Scorer) -> Result<Op
         frozen.push([long, short]);
         before = Some(texts);
     }
-    Ok(Some(Case { bytes: truth.len(), psm, frozen }))
+    Ok(Some(Case { bytes: truth.len(), psm, healed, frozen }))
 }
 
 /// The document when the cursor stood at `cursor`: up to it, and what follows the cut's line.
@@ -170,7 +181,8 @@ fn frozen_texts(file: &str, cut: Cut, typed: usize, budget: &Budget) -> [Text; 2
 }
 
 fn rows(cases: &[Case], seed: u64) -> Vec<Row> {
-    let mut rows = vec![row(cases, seed, None, "psm", "long", |case| case.psm)];
+    let fresh = [("psm", (|case| case.psm) as fn(&Case) -> Score), ("healed", |case| case.healed)];
+    let mut rows: Vec<Row> = fresh.map(|(layout, score)| row(cases, seed, None, layout, "long", score)).into();
     for (n, tail) in TAILS.into_iter().enumerate() {
         for (m, suffix) in ["long", "short"].into_iter().enumerate() {
             rows.push(row(cases, seed, Some(tail), "frozen", suffix, |case| case.frozen[n][m]));
@@ -212,10 +224,11 @@ fn interval(pairs: &[(f64, f64)], seed: u64) -> (f64, f64) {
 
 fn print(report: &Report) {
     println!(
-        "{}: {} holes in {} files (seed {}, {} left out); prefix {} bytes, suffix {}, short suffix {}\n",
+        "{}: {} holes in {} files (cuts {}, seed {}, {} left out); prefix {} bytes, suffix {}, short suffix {}\n",
         report.model,
         report.holes,
         report.files,
+        report.cuts,
         report.seed,
         report.left_out,
         report.prefix_bytes,

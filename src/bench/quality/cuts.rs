@@ -12,6 +12,31 @@ use std::path::{Path, PathBuf};
 /// Least bytes between a cut and the end of its line.
 pub const LEFT: usize = 8;
 
+/// Where cuts may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Places {
+    Anywhere,
+    /// Only after a whole word: most often a token ends there too.
+    Words,
+}
+
+impl std::fmt::Display for Places {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Places::Anywhere => "anywhere",
+            Places::Words => "after words",
+        })
+    }
+}
+
+impl Places {
+    fn allow(self, before: &str, after: &str) -> bool {
+        let word = |c: char| c.is_alphanumeric() || c == '_';
+        self == Places::Anywhere || before.ends_with(word) && !after.starts_with(word)
+    }
+}
+
 /// A place in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cut {
@@ -80,25 +105,26 @@ struct Line {
 ///
 /// # Errors
 /// Too few places in these files.
-pub fn draw(files: &[String], count: usize, seed: u64) -> Result<Vec<Cut>> {
+pub fn draw(files: &[String], count: usize, seed: u64, places: Places) -> Result<Vec<Cut>> {
     let lines = lines(files);
-    let places = lines.last().map_or(0, |line| line.before + line.places);
+    let bytes = lines.last().map_or(0, |line| line.before + line.places);
     let mut random = Random(seed);
     let (mut cuts, mut seen) = (Vec::new(), HashSet::new());
-    // Places inside a character, or before nothing but blanks, are drawn in vain.
-    for _ in 0..count.saturating_mul(20) {
-        if cuts.len() == count || places == 0 {
+    // Places inside a character, before nothing but blanks, or not allowed, are drawn in vain.
+    for _ in 0..count.saturating_mul(50) {
+        if cuts.len() == count || bytes == 0 {
             break;
         }
-        let cut = place(&lines, random.below(places));
-        let rest = files[cut.file].get(cut.at..cut.end);
-        if rest.is_some_and(|rest| !rest.trim().is_empty()) && seen.insert(cut) {
+        let cut = place(&lines, random.below(bytes));
+        let (text, Cut { file: _, at, end }) = (&files[cut.file], cut);
+        let whole = text.is_char_boundary(at) && !text[at..end].trim().is_empty() && places.allow(&text[..at], &text[at..end]);
+        if whole && seen.insert(cut) {
             cuts.push(cut);
         }
     }
     if cuts.len() < count {
         bail!(
-            "{} files (.py, .rs) with {places} places to cut are too few for {count} holes: name a larger folder, or lower --holes",
+            "{} files (.py, .rs) with {bytes} places to cut are too few for {count} holes: name a larger folder, or lower --holes",
             files.len()
         );
     }
@@ -139,16 +165,16 @@ mod tests {
     #[test]
     fn cuts_are_the_same_for_the_same_seed_and_no_place_twice() {
         let files = files();
-        let cuts = draw(&files, 40, 1).unwrap();
-        assert_eq!(cuts, draw(&files, 40, 1).unwrap());
-        assert_ne!(cuts, draw(&files, 40, 2).unwrap());
+        let cuts = draw(&files, 40, 1, Places::Anywhere).unwrap();
+        assert_eq!(cuts, draw(&files, 40, 1, Places::Anywhere).unwrap());
+        assert_ne!(cuts, draw(&files, 40, 2, Places::Anywhere).unwrap());
         assert_eq!(cuts.iter().collect::<HashSet<_>>().len(), 40);
     }
 
     #[test]
     fn cuts_leave_eight_bytes_of_their_line_and_no_half_character() {
         let files = files();
-        let cuts = draw(&files, 50, 3).unwrap();
+        let cuts = draw(&files, 50, 3, Places::Anywhere).unwrap();
         for cut in &cuts {
             let rest = files[cut.file].get(cut.at..cut.end).expect("character boundaries");
             assert!(rest.len() >= LEFT && !rest.trim().is_empty() && !rest.contains(['\r', '\n']), "{rest:?}");
@@ -159,8 +185,18 @@ mod tests {
     }
 
     #[test]
+    fn cuts_after_words_break_none() {
+        let files = files();
+        let cuts = draw(&files, 5, 1, Places::Words).unwrap();
+        for cut in &cuts {
+            let (before, after) = files[cut.file].split_at(cut.at);
+            assert!(before.ends_with(char::is_alphanumeric) && !after.starts_with(char::is_alphanumeric), "{before:?} {after:?}");
+        }
+    }
+
+    #[test]
     fn too_few_places_are_an_error_that_says_so() {
-        let error = |files: &[String]| draw(files, 500, 1).unwrap_err().to_string();
+        let error = |files: &[String]| draw(files, 500, 1, Places::Anywhere).unwrap_err().to_string();
         assert!(error(&files()).contains("too few for 500 holes"), "{}", error(&files()));
         assert!(error(&[]).contains("0 files"), "{}", error(&[]));
     }

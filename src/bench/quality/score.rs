@@ -46,6 +46,13 @@ impl Scorer {
         Scorer { backend, tokens, table, cached: Vec::new(), max_tokens }
     }
 
+    /// The same split, moved back to the last settled token before it: the bytes since then are held.
+    pub fn healed(&self, text: Text) -> Text {
+        let held = self.tokens.prompt("", "", text.prefix.as_bytes()).held.len();
+        let at = text.prefix.len() - held;
+        Text { prefix: text.prefix[..at].into(), tail: text.prefix[at..].into(), suffix: text.suffix }
+    }
+
     /// `None` when it does not fit in the model.
     pub fn score(&mut self, text: &Text, truth: &str) -> Result<Option<Score>> {
         let prompt = self.tokens.prompt(&text.prefix, &text.suffix, text.tail.as_bytes());

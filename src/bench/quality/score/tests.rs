@@ -90,3 +90,13 @@ fn what_does_not_fit_is_left_out() {
     assert_eq!(scorer.score(&long, "let").unwrap(), None);
     assert!(scorer.score(&text(""), LINE).unwrap().unwrap().exact);
 }
+
+#[test]
+fn a_healed_split_is_the_same_text_moved_back_to_a_settled_token() {
+    let scorer = scorer(sure());
+    let text = Text { prefix: "fn f() {\n  let ab".into(), suffix: "\n}\n".into(), tail: String::new() };
+    let healed = scorer.healed(text.clone());
+    assert_eq!(healed.prefix.clone() + &healed.tail, text.prefix);
+    assert_eq!(healed.suffix, text.suffix);
+    assert!(healed.tail.ends_with("ab") && healed.tail.len() < 6, "{healed:?}");
+}
