@@ -139,7 +139,7 @@ def choose(case: str) -> Place:
         answer = place.suggestion()
         text, replaces = answer["text"], answer["replaces"]
         line = place.typed + text + place.closed[replaces:]
-        if re.fullmatch(usable + ".*", text) and balanced(line):
+        if re.fullmatch(usable + ".*", text) and balanced(line) and len(line) < 100:
             return place
         said.append(f"{place.typed.strip()!r} -> {text!r}")
     raise Failed("the model says nothing usable at any place of this case: " + "; ".join(said))
@@ -191,6 +191,18 @@ class Server:
     def opened(self) -> bool:
         """The editor has opened its file with the server."""
         return any(m.get("in", {}).get("method") == "textDocument/didOpen" for m in self.messages())
+
+    def asked(self, method: str) -> int | None:
+        """The id of the last request of this method."""
+        asks = [m["in"]["id"] for m in self.messages() if m.get("in", {}).get("method") == method]
+        return asks[-1] if asks else None
+
+    def answer(self, method: str) -> dict | None:
+        """The first item of the answer to that request, when it is there and has one."""
+        asked = self.asked(method)
+        answers = (m["out"] for m in self.messages() if asked is not None and m.get("out", {}).get("id") == asked)
+        result = next(answers, {}).get("result")
+        return result["items"][0] if result and result["items"] else None
 
     def gone(self) -> bool:
         """The server's process has ended."""

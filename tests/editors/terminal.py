@@ -22,7 +22,7 @@ INFILL_BIN = Path(os.environ.get("INFILL_BIN") or ROOT / "target/release/infill"
 # The server reads every INFILL_… variable as a setting, and refuses those that are none.
 for variable in [name for name in os.environ if name.startswith("INFILL_")]:
     del os.environ[variable]
-LIMIT = 30.0
+LIMIT = 20.0
 COLUMNS, ROWS = 120, 34
 
 
@@ -104,7 +104,7 @@ class Terminal:
     def __init__(self, name: str, command: list[str], cwd: Path, env: dict[str, str], artifacts: Path) -> None:
         self.socket = f"infill-{name}-{os.getpid()}"
         self.artifacts = artifacts
-        variables = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "COLORTERM": "truecolor"} | env
+        variables = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"} | env
         self._tmux("-f", "/dev/null", "new-session", "-d", "-x", str(COLUMNS), "-y", str(ROWS), "-c", str(cwd),
                    "env", *[f"{k}={v}" for k, v in variables.items()], *command)
         # Escape is a key here, not the beginning of one.
@@ -136,6 +136,9 @@ class Terminal:
 
     def screen(self) -> Screen:
         return Screen(self._tmux("capture-pane", "-p", "-e"))
+
+    def cursor_row(self) -> int:
+        return int(self._tmux("display-message", "-p", "#{cursor_y}"))
 
     def wait(self, condition, what: str):
         """What `condition(screen)` gives, once it is neither None nor False."""
