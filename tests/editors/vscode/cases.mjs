@@ -96,14 +96,17 @@ export const CASES = {
   },
 
   async accept_line(desk) {
-    const { window, place, line } = await suggested(desk, "accept_line", ({ ghost }) => ghost.includes("\n"));
+    await blocks(desk.editor, "block");
+    const { window, place, line } = await suggested(desk, "accept_line");
     await window.screenshot("block");
-    const [first] = line.whole.split("\n");
+    const [first, ...more] = line.whole.split("\n");
     await window.press("Control+Alt+Enter");
-    await until("the first line", async () => (await window.lines()).includes(first) && (await window.line()).text !== line.text);
+    await window.seen("the line accepted", ({ text, ghost }) => text !== line.text && (more.length > 0 || ghost === ""));
     await window.save();
     assert.equal(place.onDisk().split("\n")[0], first);
-    await told(desk, place, "partly");
+    await told(desk, place, more.length > 0 ? "partly" : "accepted");
+    await blocks(desk.editor, "auto");
+    return more.length > 0 ? undefined : "with one line: the model offered no more here";
   },
 
   async dismiss(desk) {
@@ -130,7 +133,7 @@ export const CASES = {
 /** Types until there is ghost text that fits. */
 async function suggested({ window, editor, folder }, name, fits = () => true) {
   const place = prepare(path.join(folder, name), PLACES[name]);
-  await window.open(place.path, place.line, place.column);
+  await window.open(place.path, place.line);
   const seen = [];
   for (let n = 1; n <= place.keys.length; n++) {
     // One character of the text, not half of one outside the BMP.
@@ -156,6 +159,13 @@ function answer(record, place, character) {
   const asks = record.filter(({ in: m }) => m?.method === "textDocument/inlineCompletion" && m.params.textDocument.uri.endsWith(place.path));
   const last = asks.filter(({ in: m }) => m.params.position.line === place.line - 1 && m.params.position.character === character).pop();
   return record.find(({ out: m }) => last && m?.id === last.in.id)?.out.result?.items.length;
+}
+
+/** Sets how long suggestions are, as a user does while the server runs. */
+function blocks(editor, lines) {
+  editor.configure({ "infill.completion.lines": lines });
+  const heard = () => editor.heard("workspace/didChangeConfiguration").at(-1)?.settings.infill.completion.lines === lines;
+  return until(`the server told that lines is "${lines}"`, heard);
 }
 
 async function accept(window) {

@@ -61,28 +61,24 @@ export class Editor {
     const editor = new Editor(data, await freePort(), folder);
     editor.program = editor.recorder();
     editor.configure({ ...settings, "infill.path": editor.program });
+    write(path.join(data, "User/settings.json"), JSON.stringify(QUIET, null, 2));
     write(path.join(data, "User/keybindings.json"), JSON.stringify(KEYS));
     editor.run(["--install-extension", vsix]);
     await editor.serve();
     return editor;
   }
 
-  /** Settings are written where a user's and where this machine's are: the program's path is the machine's. */
+  /** This machine's settings: the only place where the program's path may stand, and one that is watched. */
   configure(settings) {
     this.settings = { ...this.settings, ...settings };
-    const own = Object.entries(this.settings).filter(([key]) => /^infill\.(path|model|log)$/.test(key));
-    write(path.join(this.data, "User/settings.json"), JSON.stringify({ ...QUIET, ...this.settings }, null, 2));
-    write(path.join(this.data, "Machine/settings.json"), JSON.stringify(Object.fromEntries(own), null, 2));
-  }
-
-  machineSettings() {
-    return JSON.parse(readFileSync(path.join(this.data, "Machine/settings.json"), "utf8"));
+    write(path.join(this.data, "Machine/settings.json"), JSON.stringify(this.settings, null, 2));
   }
 
   /** All messages that the server heard ("in") and answered ("out"). */
   record() {
-    const lines = existsSync(this.recordFile) ? readFileSync(this.recordFile, "utf8").split("\n") : [];
-    return lines.filter((line) => line.endsWith("}")).map((line) => JSON.parse(line));
+    const text = existsSync(this.recordFile) ? readFileSync(this.recordFile, "utf8") : "";
+    // The last part is empty, or a line that is just being written.
+    return text.split("\n").slice(0, -1).map((line) => JSON.parse(line));
   }
 
   /** The parameters of all messages of one method that the server heard. */

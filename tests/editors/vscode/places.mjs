@@ -24,7 +24,7 @@ export const PLACES = {
   tabs: { file: TABLE, below: '\t\tRange::new("rain", 0.0, 200.0),', line: '\t\tRange::new("snow", 0.0, 200.0),', from: 3 },
   save: RAIN,
   accept_word: WIND,
-  accept_line: { ...MEAN, extra: "\n    def print_some(self) -> None:\n", line: "        print(self.mean_pressure())", from: 0 },
+  accept_line: { ...MEAN, extra: "\n    def print_some(self) -> None:\n", line: '        print("temperature", self.mean_temperature())', from: 1 },
   dismiss: WIND,
 };
 
@@ -46,7 +46,6 @@ class Place {
   constructor(file, before, after, eol, indent, keys, from) {
     Object.assign(this, { path: file, before, after, eol, indent, keys, from });
     this.line = before.split("\n").length;
-    this.column = indent.length + 1;
   }
 
   whole(line) {

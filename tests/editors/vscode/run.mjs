@@ -22,11 +22,11 @@ function checkVersion() {
 async function attempt(name, desk) {
   const begun = Date.now();
   try {
-    await CASES[name](desk);
+    const note = await CASES[name](desk);
     // Whatever else happens, nothing may pop up that the case does not look at.
     const said = name === "missing_binary" ? [] : await desk.window.notifications();
     if (said.length > 0) throw new Error(`a notification: ${said.join("; ")}`);
-    console.log(`ok ${name} (${((Date.now() - begun) / 1000).toFixed(1)} s)`);
+    console.log(`ok ${name} (${((Date.now() - begun) / 1000).toFixed(1)} s)${note ? `, ${note}` : ""}`);
     return true;
   } catch (error) {
     console.log(`FAIL ${name}: ${error.message.split("\n").join(" ")}`);

@@ -25,12 +25,13 @@ export class Window {
     return this.browser.close();
   }
 
-  /** Opens CASE/FOLDER/NAME, an absolute path, and puts the cursor there; counted from 1. */
-  async open(file, line, column) {
+  /** Opens CASE/FOLDER/NAME, an absolute path, and puts the cursor at the end of a line, counted from 1. */
+  async open(file, line) {
     await this.pick("Control+P", file, path.basename(path.dirname(path.dirname(file))));
     await this.page.locator(`.tab.active[data-resource-name="${path.basename(file)}"]`).waitFor();
     await this.page.waitForSelector(".monaco-editor.focused");
-    await this.pick("Control+G", `${line}:${column}`, `${line}`);
+    await this.pick("Control+G", `${line}`, `${line}`);
+    await this.press("End");
     await until(`cursor in line ${line}`, async () => (await this.bar()).includes(`Ln ${line},`));
     await this.page.waitForSelector(".monaco-editor.focused");
   }
