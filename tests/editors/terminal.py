@@ -7,6 +7,7 @@
 
 Nothing here sleeps for a result: `wait` looks at the screen until a condition holds or `LIMIT` seconds are over.
 """
+import itertools
 import os
 import re
 import shutil
@@ -22,8 +23,9 @@ INFILL_BIN = Path(os.environ.get("INFILL_BIN") or ROOT / "target/release/infill"
 # The server reads every INFILL_… variable as a setting, and refuses those that are none.
 for variable in [name for name in os.environ if name.startswith("INFILL_")]:
     del os.environ[variable]
-LIMIT = 20.0
+LIMIT = 30.0
 COLUMNS, ROWS = 120, 34
+COUNT = itertools.count()
 
 
 class Failed(Exception):
@@ -102,7 +104,8 @@ class Terminal:
     """A program in a tmux of its own; killed with it."""
 
     def __init__(self, name: str, command: list[str], cwd: Path, env: dict[str, str], artifacts: Path) -> None:
-        self.socket = f"infill-{name}-{os.getpid()}"
+        # A name of its own: the server of the terminal before may still be ending.
+        self.socket = f"infill-{name}-{os.getpid()}-{next(COUNT)}"
         self.artifacts = artifacts
         variables = {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"} | env
         self._tmux("-f", "/dev/null", "new-session", "-d", "-x", str(COLUMNS), "-y", str(ROWS), "-c", str(cwd),
@@ -152,6 +155,10 @@ class Terminal:
                 raise Failed(f"waited {LIMIT:.0f} s for {what}; the screen:\n{screen.text.rstrip()}")
             time.sleep(0.03)
 
+    def until(self, condition, what: str):
+        """Waits for something that is not on the screen, as long as the editor runs."""
+        return self.wait(lambda _: condition() or None, what)
+
     def ended(self) -> bool:
         alive = subprocess.run(["tmux", "-L", self.socket, "has-session"], capture_output=True)
         return alive.returncode != 0
@@ -164,7 +171,7 @@ class Terminal:
 
 
 def wait_until(condition, what: str):
-    """For conditions that are not on the screen."""
+    """For conditions that hold after the editor has ended."""
     end = time.monotonic() + LIMIT
     while not (value := condition()):
         if time.monotonic() > end:
