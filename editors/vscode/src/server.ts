@@ -78,7 +78,6 @@ export class Server {
       this.log.info(`infill ${found.version} at ${found.path}`);
       this.client = this.connect(found.path);
       await this.client.start();
-      await this.firstStatus(this.client);
     } catch (error) {
       this.failed(error);
     }
@@ -161,12 +160,6 @@ export class Server {
     this.log.error(`${message} ${hint}`);
     this.show({ state: "error", message, hint });
     void vscode.window.showErrorMessage(`${message} ${hint}`, ...buttons).then((button) => press(button));
-  }
-
-  /** The model's name, from a server that was ready before it was asked to report. */
-  private async firstStatus(client: LanguageClient): Promise<void> {
-    const { engine } = await client.sendRequest<{ engine: { model: string; device: string } | null }>("infill/status");
-    if (engine) this.show({ state: "ready", model: engine.model, device: engine.device });
   }
 }
 

@@ -5,13 +5,9 @@ import * as vscode from "vscode";
 import { covers } from "./settings";
 import { present, type Status } from "./status";
 
-/** Being busy for less than this is not shown: the icon would flicker at each key. */
-const BUSY_MS = 300;
-
 export class StatusBar {
   readonly item = vscode.window.createStatusBarItem("infill.status", vscode.StatusBarAlignment.Right, 100);
   private status: Status = { state: "loading" };
-  private busy: NodeJS.Timeout | undefined;
 
   constructor() {
     this.item.name = "infill";
@@ -24,11 +20,8 @@ export class StatusBar {
   }
 
   show(status: Status): void {
-    // A model stays known while the server says only what it does with it.
     this.status = status;
-    clearTimeout(this.busy);
-    if (status.state === "busy") this.busy = setTimeout(() => this.draw(), BUSY_MS);
-    else this.draw();
+    this.draw();
   }
 
   /** Also when another editor or other settings make it look different. */
@@ -42,7 +35,6 @@ export class StatusBar {
   }
 
   dispose(): void {
-    clearTimeout(this.busy);
     this.item.dispose();
   }
 }

@@ -118,6 +118,43 @@ export const CASES = {
     await told(desk, place, "rejected");
   },
 
+  async toggle(desk) {
+    const { window, editor } = await suggested(desk, "toggle");
+    const settings = () => editor.heard("workspace/didChangeConfiguration").at(-1)?.settings.infill ?? {};
+    await window.command("infill: Turn On or Off for This Language");
+    await until("python excluded", () => settings().languages?.includes("!python"));
+    await labelled(window, /infill is off for python/);
+    await window.command("infill: Turn On or Off for This Language");
+    await labelled(window, /infill is ready/);
+    await window.command("infill: Turn On or Off");
+    await until("infill disabled", () => settings().enabled === false);
+    await labelled(window, /infill is off/);
+    await window.command("infill: Turn On or Off");
+    await labelled(window, /infill is ready/);
+    await window.save();
+  },
+
+  async model({ window, editor }) {
+    await window.command("infill: Choose a Model");
+    await window.choose("inside the program");
+    await until("a server with --model nano", () => editor.started().args.join(" ").includes("--model nano"));
+    await labelled(window, /infill is ready/);
+    await window.command("infill: Choose a Model");
+    await window.choose("As configured elsewhere");
+    await until("a server without --model", () => !editor.started().args.includes("--model"));
+    await labelled(window, /infill is ready/);
+  },
+
+  async crash(desk) {
+    const { pid } = desk.editor.started();
+    process.kill(pid, "SIGKILL");
+    await until("another server", () => desk.editor.started().pid !== pid);
+    await labelled(desk.window, /infill is ready/);
+    const { window, place, line } = await suggested(desk, "crash");
+    await accept(window);
+    place.check(line.whole);
+  },
+
   async missing_binary({ window, editor }) {
     editor.configure({ "infill.path": "/nowhere/infill" });
     const [message] = await until("a notification", async () => (await window.notifications()).length > 0 && window.notifications());
@@ -166,6 +203,10 @@ function blocks(editor, lines) {
   editor.configure({ "infill.completion.lines": lines });
   const heard = () => editor.heard("workspace/didChangeConfiguration").at(-1)?.settings.infill.completion.lines === lines;
   return until(`the server told that lines is "${lines}"`, heard);
+}
+
+function labelled(window, wanted) {
+  return until(`the status bar saying ${wanted}`, async () => wanted.test((await window.status()).label));
 }
 
 async function accept(window) {

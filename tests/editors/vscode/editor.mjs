@@ -46,12 +46,13 @@ const QUIET = {
   "editor.fontFamily": "DejaVu Sans Mono",
   "editor.wordBasedSuggestions": "off",
   "editor.minimap.enabled": false,
+  "workbench.reduceMotion": "on",
   "workbench.secondarySideBar.defaultVisibility": "hidden",
 };
 
 export class Editor {
   constructor(data, port, folder) {
-    Object.assign(this, { data, port, folder, recordFile: path.join(data, "record.jsonl") });
+    Object.assign(this, { data, port, folder, recordFile: path.join(data, "record.jsonl"), startedFile: path.join(data, "started") });
     this.url = `http://127.0.0.1:${port}/?folder=${folder}`;
   }
 
@@ -81,6 +82,12 @@ export class Editor {
     return text.split("\n").slice(0, -1).map((line) => JSON.parse(line));
   }
 
+  /** The server that was started last: its process and its arguments. */
+  started() {
+    const [pid, ...args] = readFileSync(this.startedFile, "utf8").trim().split(" ");
+    return { pid: Number(pid), args };
+  }
+
   /** The parameters of all messages of one method that the server heard. */
   heard(method) {
     return this.record().flatMap((message) => (message.in?.method === method ? [message.in.params] : []));
@@ -96,6 +103,7 @@ export class Editor {
     const lines = [
       "#!/bin/sh",
       "unset INFILL_BIN",
+      `[ "$1" = lsp ] && echo $$ "$@" >"${this.startedFile}"`,
       `[ "$1" = lsp ] || exec "${process.env.INFILL_BIN}" "$@"`,
       `exec "${process.env.INFILL_BIN}" "$@" --record "${this.recordFile}"`,
     ];

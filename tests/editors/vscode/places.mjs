@@ -26,6 +26,8 @@ export const PLACES = {
   accept_word: WIND,
   accept_line: { ...MEAN, extra: "\n    def print_some(self) -> None:\n", line: '        print("temperature", self.mean_temperature())', from: 1 },
   dismiss: WIND,
+  toggle: WIND,
+  crash: WIND,
 };
 
 /** Copies the project and opens a line for typing in it. */

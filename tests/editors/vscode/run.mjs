@@ -2,7 +2,7 @@
 //
 //   ok accept (2.1 s)
 //   FAIL crlf: on disk: "x\n", expected: "x\r\n"
-import { mkdirSync, rmSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import { CASES } from "./cases.mjs";
 import { ARTIFACTS, E2E_DIR, Editor, until, version } from "./editor.mjs";
@@ -41,7 +41,8 @@ async function main(names) {
   checkVersion();
   const folder = path.join(E2E_DIR, "vscode-project");
   rmSync(folder, { recursive: true, force: true });
-  [folder, ARTIFACTS].forEach((at) => mkdirSync(at, { recursive: true }));
+  readdirSync(ARTIFACTS).filter((name) => name.endsWith(".png")).forEach((name) => rmSync(path.join(ARTIFACTS, name)));
+  mkdirSync(folder);
   const editor = await Editor.start({ vsix: path.join(E2E_DIR, "infill.vsix"), folder, settings: { "infill.completion.max_tokens": 48 } });
   try {
     return await inWindow(names, editor, folder);

@@ -15,10 +15,13 @@ export class Window {
 
   static async start(url) {
     const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", headless: true, args: QUIET });
-    const page = await browser.newPage({ viewport: { width: 1100, height: 640 } });
+    const page = await browser.newPage({ viewport: { width: 1000, height: 560 }, reducedMotion: "reduce" });
     await page.goto(url, { waitUntil: "domcontentloaded" });
     await page.waitForSelector(".monaco-workbench .part.statusbar", { timeout: 60_000 });
-    return new Window(browser, page);
+    const window = new Window(browser, page);
+    await until("the extension's status bar item", async () => (await window.status()).text !== "", 60);
+    await window.command("View: Toggle Primary Side Bar Visibility");
+    return window;
   }
 
   close() {
@@ -36,14 +39,18 @@ export class Window {
     await this.page.waitForSelector(".monaco-editor.focused");
   }
 
-  /** Opens a quick input, types, and takes the first entry when it holds `wanted`. */
+  /** Opens a quick input, types, and takes the first entry once it is there. */
   async pick(key, text, wanted) {
     await this.press(key);
     await this.page.locator(".quick-input-widget input").waitFor();
     await this.type(text);
     await this.page.locator(".quick-input-list .monaco-list-row", { hasText: wanted }).first().waitFor();
     await this.press("Enter");
-    await this.page.locator(".quick-input-widget").waitFor({ state: "hidden" });
+  }
+
+  /** Takes an entry of a menu that is open or about to be. */
+  async choose(text) {
+    await this.page.locator(".quick-input-list .monaco-list-row", { hasText: text }).first().click();
   }
 
   async bar() {
@@ -70,8 +77,11 @@ export class Window {
   }
 
   /** Runs a command by its title. */
-  command(title) {
-    return this.pick("F1", title, title);
+  async command(title) {
+    await this.press("F1");
+    await this.page.locator(".quick-input-widget input").waitFor();
+    await this.type(title);
+    await this.page.locator(".quick-input-list .label-name", { hasText: new RegExp(`^${title}$`) }).click();
   }
 
   /** The cursor's line as it looks: `text` without the ghost text, `ghost` alone, and `whole` with both; lines that a
