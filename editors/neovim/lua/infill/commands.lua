@@ -26,11 +26,11 @@ local function model_of(result)
   return engine.name or (status.last and status.last.model) or 'not loaded'
 end
 
---- What `infill/status` answered, in lines.
+--- What `infill/status` answered, in short pieces.
 function M.describe(result)
   local lines = { ('server %s, model %s'):format(result.version or '?', model_of(result)) }
   for _, name in ipairs({ 'shown', 'accepted', 'partly', 'rejected' }) do
-    if result[name] then table.insert(lines, ('%s: %d'):format(name, result[name])) end
+    if result[name] then table.insert(lines, ('%s %d'):format(name, result[name])) end
   end
   local last = status.last or {}
   if last.message then table.insert(lines, last.message .. (last.hint and ' (' .. last.hint .. ')' or '')) end
@@ -42,7 +42,7 @@ function commands.status()
   if not client then return no_client() end
   rpc.request(client, 'infill/status', vim.empty_dict(), function(err, result)
     if err then return say(err.message, vim.log.levels.ERROR) end
-    say(table.concat(M.describe(result), '\n'))
+    say(table.concat(M.describe(result), ', '))
   end)
 end
 

@@ -80,7 +80,8 @@ function M.check_binary()
   if not command or vim.fn.executable(command[1]) == 1 then return true end
   local text = 'infill: "%s" is not an executable on PATH. Install it (cargo install --path . in its repository) '
     .. 'or name it: require("infill").setup({ binary = "/path/to/infill" })'
-  vim.notify_once(text:format(command[1]), vim.log.levels.ERROR)
+  -- Later: in an autocommand the message would come with a stack trace.
+  vim.schedule(function() vim.notify_once(text:format(command[1]), vim.log.levels.ERROR) end)
   return false
 end
 
