@@ -52,8 +52,12 @@ def need_tmux() -> None:
 
 def unpack(*packages: str) -> Path:
     """Debian packages newer than the system's, unpacked; the folder they lie in."""
-    subprocess.run([HERE / "forky.sh", *packages], check=True, env=os.environ | {"E2E_DIR": str(E2E_DIR)})
+    done = subprocess.run([HERE / "forky.sh", *packages], capture_output=True, text=True, env=os.environ | {"E2E_DIR": str(E2E_DIR)})
+    if done.returncode:
+        raise Missing(f"{' '.join(packages)} could not be unpacked:\n{done.stdout}{done.stderr}")
+    print(done.stdout.splitlines()[-1] if done.stdout else "forky.sh: unpacked before", flush=True)
     return E2E_DIR / "forky"
+
 
 
 class Screen:
