@@ -49,10 +49,15 @@ class Editor:
         # The server takes INFILL_… for settings; this one is the tests'.
         command = shlex.join(["env", "-u", "INFILL_BIN", *words, *self.command])
         subprocess.run([*self.tmux, "new-session", "-d", "-x", str(COLUMNS), "-y", str(ROWS), command], check=True)
-        self._until(self.socket.exists, "Neovim's RPC socket")
-        self.rpc = pynvim.attach("socket", path=str(self.socket))
+        self.rpc = self._until(self._attach, "Neovim's RPC socket")
         self.wait("vim.v.vim_did_enter == 1", "a started Neovim")
         return self
+
+    def _attach(self):
+        try:
+            return pynvim.attach("socket", path=str(self.socket))
+        except OSError:
+            return None  # not there, or not listening yet
 
     def __exit__(self, *_):
         subprocess.run([*self.tmux, "kill-server"], check=True)

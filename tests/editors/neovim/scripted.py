@@ -208,7 +208,7 @@ def menus(work):
 FALLBACKS = {
     "a plain key": ("", "\t"),
     "a mapping": ("vim.keymap.set('i', '<Tab>', 'plain')", "plain"),
-    "an expression": ("vim.keymap.set('i', '<Tab>', function() return '<C-v>u41' end, { expr = true })", "A"),
+    "an expression": ("vim.keymap.set('i', '<Tab>', function() return '<C-v>u0041' end, { expr = true })", "A"),
     "a function": ("vim.keymap.set('i', '<Tab>', function() vim.api.nvim_put({ 'put' }, 'c', false, true) end)", "put"),
     "a buffer's mapping": ("vim.keymap.set('i', '<Tab>', 'mine', { buffer = 0 })", "mine"),
     "a remapped one": ("vim.cmd('imap <Tab> <Plug>(x)'); vim.cmd('inoremap <Plug>(x) deep')", "deep"),

@@ -60,7 +60,8 @@ function M.start(buffer)
   local native = vim.lsp.inline_completion
   if native then native.enable(false, { client_id = buffer.client.id }) end
   buffer.asking = timer.new(options.current.debounce, function()
-    if buffer:is_typing() then buffer:ask(buffer.AUTOMATIC) end
+    -- What the user asked for at this place stays.
+    if buffer:is_typing() and not buffer.invoked then buffer:ask(buffer.AUTOMATIC) end
   end)
 end
 

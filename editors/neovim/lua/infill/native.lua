@@ -36,6 +36,7 @@ end
 local function take_over(buffer, client, ask, params, handler)
   local ctx = { client_id = client.id, bufnr = buffer.bufnr, method = METHOD, params = params }
   buffer.feed = function(result) handler(nil, result, ctx) end
+  if buffer.invoked then return true end -- what the user asked for at this place stays
   local answered = buffer:expect(1)
   local sent, id = ask(client, METHOD, params, answered, buffer.bufnr)
   buffer.request_id = id
