@@ -93,6 +93,10 @@ class Document:
         if found != self.whole(line):
             raise Failed(f"on disk: {self.between(found)!r}, expected: {line + self.place.eol!r}")
 
+    def changed(self) -> bool:
+        """The file on disk is not what was opened."""
+        return self.path.read_bytes() != self.whole(self.place.indent)
+
     def between(self, found: bytes) -> str:
         """The part of a file that is not the text before and after; all of it when those changed."""
         if not found.startswith(self.before) or not found.endswith(self.after):

@@ -16,5 +16,3 @@
       lsp-auto-guess-root t
       lsp-session-file (expand-file-name "lsp-session" user-emacs-directory))
 (package-initialize)
-
-(keymap-global-set "<f5>" #'electric-pair-mode)
