@@ -14,7 +14,7 @@ type Run = (...args: string[]) => unknown;
 export function register(context: vscode.ExtensionContext, server: Server, bar: StatusBar, offers: Offers): void {
   const commands: Record<string, Run> = {
     ...suggestionCommands(offers),
-    "infill.toggle": toggle,
+    "infill.toggle": () => write("enabled", !isOn(bar)),
     "infill.toggleLanguage": toggleLanguage,
     "infill.restart": () => server.restart(),
     "infill.showLog": () => server.log.show(),
@@ -57,8 +57,9 @@ function write(key: string, value: unknown): Thenable<void> {
   return settings().update(key, value, inWorkspace ? vscode.ConfigurationTarget.Workspace : vscode.ConfigurationTarget.Global);
 }
 
-function toggle(): Thenable<void> {
-  return write("enabled", !settings().get("enabled", true));
+/** The configuration file may have turned it off as well: the server's word counts too. */
+function isOn(bar: StatusBar): boolean {
+  return bar.current.state !== "off" && settings().get("enabled", true);
 }
 
 function toggleLanguage(): Thenable<void> | undefined {
@@ -67,7 +68,9 @@ function toggleLanguage(): Thenable<void> | undefined {
     void vscode.window.showInformationMessage("infill: open a file of the language first.");
     return undefined;
   }
-  return write("languages", toggled(settings().get<string[]>("languages", []), language));
+  const languages = toggled(settings().get<string[]>("languages", []), language);
+  // An empty list would hide the one in config.toml.
+  return write("languages", languages.length > 0 ? languages : undefined);
 }
 
 interface Entry extends vscode.QuickPickItem {
@@ -77,17 +80,16 @@ interface Entry extends vscode.QuickPickItem {
 async function menu(server: Server, bar: StatusBar): Promise<void> {
   const answer = await server.status().catch(() => ({}));
   const { message, hint } = bar.current;
-  const picked = await vscode.window.showQuickPick(entries(counts(answer)), {
+  const picked = await vscode.window.showQuickPick(entries(isOn(bar), counts(answer)), {
     title: "infill",
     placeHolder: [message, hint].filter((part) => part).join(" ") || undefined,
   });
   if (picked?.command) await vscode.commands.executeCommand(picked.command);
 }
 
-function entries(counted: string): Entry[] {
+function entries(enabled: boolean, counted: string): Entry[] {
   const language = vscode.window.activeTextEditor?.document.languageId;
   const here = language !== undefined && covers(settings().get<string[]>("languages", []), language);
-  const enabled = settings().get("enabled", true);
   const model = chosen(settings().inspect("model"));
   return [
     { label: enabled ? "$(circle-slash) Turn off" : "$(check) Turn on", command: "infill.toggle" },

@@ -121,25 +121,26 @@ export const CASES = {
   async toggle(desk) {
     const { window, editor } = await suggested(desk, "toggle");
     const settings = () => editor.heard("workspace/didChangeConfiguration").at(-1)?.settings.infill ?? {};
-    await window.command("infill: Turn On or Off for This Language");
+    await window.press("Control+Alt+l");
     await until("python excluded", () => settings().languages?.includes("!python"));
     await labelled(window, /infill is off for python/);
-    await window.command("infill: Turn On or Off for This Language");
+    await window.press("Control+Alt+l");
+    await until("no list of languages", () => settings().languages === undefined);
     await labelled(window, /infill is ready/);
-    await window.command("infill: Turn On or Off");
+    await window.press("Control+Alt+t");
     await until("infill disabled", () => settings().enabled === false);
     await labelled(window, /infill is off/);
-    await window.command("infill: Turn On or Off");
+    await window.press("Control+Alt+t");
     await labelled(window, /infill is ready/);
     await window.save();
   },
 
   async model({ window, editor }) {
-    await window.command("infill: Choose a Model");
+    await window.press("Control+Alt+m");
     await window.choose("inside the program");
     await until("a server with --model nano", () => editor.started().args.join(" ").includes("--model nano"));
     await labelled(window, /infill is ready/);
-    await window.command("infill: Choose a Model");
+    await window.press("Control+Alt+m");
     await window.choose("As configured elsewhere");
     await until("a server without --model", () => !editor.started().args.includes("--model"));
     await labelled(window, /infill is ready/);

@@ -29,7 +29,12 @@ export function version() {
 }
 
 /** Commands that have no key of their own. */
-const KEYS = [{ key: "ctrl+alt+w", command: "infill.acceptWord" }];
+const KEYS = [
+  { key: "ctrl+alt+w", command: "infill.acceptWord" },
+  { key: "ctrl+alt+t", command: "infill.toggle" },
+  { key: "ctrl+alt+l", command: "infill.toggleLanguage" },
+  { key: "ctrl+alt+m", command: "infill.selectModel" },
+];
 
 const QUIET = {
   "telemetry.telemetryLevel": "off",

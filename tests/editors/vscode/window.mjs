@@ -20,7 +20,7 @@ export class Window {
     await page.waitForSelector(".monaco-workbench .part.statusbar", { timeout: 60_000 });
     const window = new Window(browser, page);
     await until("the extension's status bar item", async () => (await window.status()).text !== "", 60);
-    await window.command("View: Toggle Primary Side Bar Visibility");
+    await window.press("Control+B"); // without the side bar there is more to see
     return window;
   }
 
@@ -39,13 +39,13 @@ export class Window {
     await this.page.waitForSelector(".monaco-editor.focused");
   }
 
-  /** Opens a quick input, types, and takes the first entry once it is there. */
+  /** Opens a quick input, types, and takes the entry that holds `wanted` once it is there. */
   async pick(key, text, wanted) {
     await this.press(key);
     await this.page.locator(".quick-input-widget input").waitFor();
     await this.type(text);
-    await this.page.locator(".quick-input-list .monaco-list-row", { hasText: wanted }).first().waitFor();
-    await this.press("Enter");
+    await this.choose(wanted);
+    await this.page.locator(".quick-input-widget").waitFor({ state: "hidden" });
   }
 
   /** Takes an entry of a menu that is open or about to be. */
@@ -74,14 +74,6 @@ export class Window {
 
   press(key) {
     return this.keyboard.press(key);
-  }
-
-  /** Runs a command by its title. */
-  async command(title) {
-    await this.press("F1");
-    await this.page.locator(".quick-input-widget input").waitFor();
-    await this.type(title);
-    await this.page.locator(".quick-input-list .label-name", { hasText: new RegExp(`^${title}$`) }).click();
   }
 
   /** The cursor's line as it looks: `text` without the ghost text, `ghost` alone, and `whole` with both; lines that a
