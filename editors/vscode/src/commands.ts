@@ -23,7 +23,8 @@ export function register(context: vscode.ExtensionContext, server: Server, bar: 
     "infill.doctor": () => doctor(server),
     "infill.version": () => version(context, server),
     "infill.openSettings": () => vscode.commands.executeCommand("workbench.action.openSettings", `@ext:${context.extension.id}`),
-    "infill.install": () => vscode.commands.executeCommand("markdown.showPreview", vscode.Uri.joinPath(context.extensionUri, "README.md")),
+    // README.md, by the name that a .vsix gives it.
+    "infill.install": () => vscode.commands.executeCommand("markdown.showPreview", vscode.Uri.joinPath(context.extensionUri, "readme.md")),
     [ACCEPTED]: (uri = "", text = "") => offers.accepted(uri, text),
   };
   for (const [name, run] of Object.entries(commands)) {

@@ -160,9 +160,11 @@ export const CASES = {
     editor.configure({ "infill.path": "/nowhere/infill" });
     const [message] = await until("a notification", async () => (await window.notifications()).length > 0 && window.notifications());
     assert.match(message, /no program at "\/nowhere\/infill".*infill\.path/);
-    assert.deepEqual(await window.buttons(), ["Open settings", "How to install"]);
+    assert.deepEqual(await window.buttons().allInnerTexts(), ["Open settings", "How to install"]);
     await window.screenshot("missing-binary");
     assert.match((await window.status()).label, /does not work.*infill\.path/s);
+    await window.buttons().filter({ hasText: "How to install" }).click();
+    await window.page.locator(".tab.active", { hasText: "readme.md" }).waitFor();
     editor.configure({ "infill.path": editor.program });
     await until("the server back", async () => /nano/.test((await window.status()).text));
   },

@@ -51,6 +51,7 @@ export class Window {
   /** Takes an entry of a menu that is open or about to be. */
   async choose(text) {
     await this.page.locator(".quick-input-list .monaco-list-row", { hasText: text }).first().click();
+    await this.page.mouse.move(20, 330); // where it makes nothing pop up
   }
 
   async bar() {
@@ -118,8 +119,8 @@ export class Window {
     return this.page.locator(".notification-toast .notification-list-item-message").allInnerTexts();
   }
 
-  async buttons() {
-    return this.page.locator(".notification-toast .monaco-button").allInnerTexts();
+  buttons() {
+    return this.page.locator(".notification-toast .monaco-button");
   }
 
   screenshot(name) {
