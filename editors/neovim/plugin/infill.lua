@@ -31,6 +31,11 @@ vim.api.nvim_create_autocmd('LspDetach', {
   end,
 })
 
+vim.api.nvim_create_autocmd('ColorScheme', {
+  group = group,
+  callback = function() require('infill.highlight').define() end,
+})
+
 -- Neovim only logs that an enabled server is not installed.
 vim.api.nvim_create_autocmd('FileType', {
   group = group,

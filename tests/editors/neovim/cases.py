@@ -87,8 +87,12 @@ def difference(found, expected):
     return "the ends differ"
 
 
+GREY = "\x1b[90m"
+
+
 def accept(work):
     line = Line(work, FIELD)
+    line.ed.until(lambda: GREY + line.shown in line.ed.screen("-e"), "the suggestion in grey")
     work.capture("ghost")
     line.accept()
     work.capture("accepted")

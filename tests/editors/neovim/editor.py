@@ -86,7 +86,7 @@ class Editor:
             if value:
                 return value
             time.sleep(0.01)
-        raise Failure(f"waited in vain for: {what}")
+        raise Failure(f"waited in vain for: {what() if callable(what) else what}")
 
     def until(self, condition, what):
         return self._until(condition, what)
@@ -127,8 +127,9 @@ class Editor:
             self.keys("<CR>")
             time.sleep(0.05)
 
-    def screen(self):
-        done = subprocess.run([*self.tmux, "capture-pane", "-p"], capture_output=True, text=True, check=True)
+    def screen(self, *options):
+        """What the user sees; with "-e" in its colours, as escape sequences."""
+        done = subprocess.run([*self.tmux, "capture-pane", "-p", *options], capture_output=True, text=True, check=True)
         return done.stdout
 
     def messages(self):

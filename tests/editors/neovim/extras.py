@@ -24,6 +24,7 @@ def counted(work):
     count = "select(1, vim.lsp.get_clients({ name = 'infill' })[1]:request_sync('infill/status', vim.empty_dict(), 2000, 0))"
     if work.variant.startswith("0.10"):
         count = count.replace("]:request_sync", "].request_sync")
+    work.editor.open(work.copy(READINGS))
     before = work.editor.lua(f"return {count}.result")
     Line(work, FIELD).accept()
     work.editor.wait(f"{count}.result.accepted == {before['accepted'] + 1}", "one more accepted")
@@ -54,7 +55,7 @@ def health_of(work, ed, name):
     ed.rpc.command("checkhealth infill")
     ed.wait("vim.bo.filetype == 'checkhealth' and vim.fn.search('other plugins', 'nw') > 0", "the report")
     text = "\n".join(ed.lines())
-    work.capture(name, text)
+    work.keep(f"{name}.txt", text)
     ed.rpc.command("bwipeout!")
     return text
 

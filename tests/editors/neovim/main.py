@@ -18,6 +18,7 @@ import pynvim
 from cases import CASES
 from editor import Editor, Failure
 from extras import EXTRAS
+from real_menus import FOLDER, REAL_MENUS
 from scripted import LINES, SCRIPTED
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -42,7 +43,7 @@ VARIANTS = [
 
 
 # A Neovim that waits for ENTER answers no call.
-CASE_SECONDS = 20
+CASE_SECONDS = 40
 
 
 def give_up(*_):
@@ -69,10 +70,14 @@ class Work:
         """Another Neovim, for a case that needs other options."""
         return Editor(self.nvim, self.folder / f"editor-{name}", lines, environment)
 
-    def capture(self, name, text=None):
-        """Keeps what the user sees as an artefact."""
-        path = ARTIFACTS / f"{self.variant}-{name}.txt"
-        path.write_text(self.editor.screen() if text is None else text)
+    def capture(self, name, editor=None):
+        """Keeps what the user sees as an artefact, plain and in its colours (`cat` the second in a terminal)."""
+        editor = editor or self.editor
+        self.keep(f"{name}.txt", editor.screen())
+        self.keep(f"{name}.ansi", editor.screen("-e"))
+
+    def keep(self, name, text):
+        (ARTIFACTS / f"{self.variant}-{name}").write_text(text)
 
 
 def run_case(work, name, case):
@@ -82,10 +87,9 @@ def run_case(work, name, case):
     try:
         case(work)
     except (Failure, pynvim.NvimError, OSError) as failure:
+        signal.alarm(0)
         print(f"FAIL {name}: {failure}", flush=True)
-        work.capture(f"FAIL-{name}")
-        if name in SCRIPTED:
-            work.capture(f"FAIL-{name}", work.scripted.screen())
+        work.capture(f"FAIL-{name}", work.scripted if name in SCRIPTED else work.editor)
         return False
     finally:
         signal.alarm(0)
@@ -108,7 +112,9 @@ def run_variant(variant, least, nvim, ghost, only_case):
     results = []
     with tempfile.TemporaryDirectory(prefix="infill-nvim-") as folder:
         work = Work(variant, nvim, folder, ghost)
-        cases = CASES | EXTRAS | SCRIPTED
+        cases = CASES | EXTRAS | SCRIPTED | (REAL_MENUS if FOLDER else {})
+        if not FOLDER:
+            print("-- NOT RUN: nvim_cmp, blink_cmp: in no package registry; clone both and name the folder by NVIM_MENUS")
         if version < (0, 11):
             del cases["by_name"]  # vim.lsp.enable came with 0.11
         main_editor = work.new_editor("main", f"require('infill').setup({{ ghost = '{ghost}' }})")

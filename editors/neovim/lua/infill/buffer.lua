@@ -4,6 +4,7 @@
 --   buffer.attach(client, bufnr)
 --   buffer.get():ask(Buffer.INVOKED)    -- the user asks
 --   buffer.get():current()              --> a suggestion, if one is shown
+local highlight = require('infill.highlight')
 local keys = require('infill.keys')
 local menus = require('infill.menus')
 local options = require('infill.options')
@@ -176,6 +177,7 @@ function M.attach(client, bufnr)
   local buffer = setmetatable({ bufnr = bufnr, client = client, items = {}, index = 1, surface = require(surface()) }, Buffer)
   all[bufnr] = buffer
   buffer.group = vim.api.nvim_create_augroup('infill.buffer.' .. bufnr, { clear = true })
+  highlight.define()
   buffer.cursor = outcome.cursor_timer(buffer)
   buffer.surface.start(buffer, M.get)
   buffer.keys = keys.map(bufnr)

@@ -10,10 +10,6 @@ local M = {}
 
 M.namespace = vim.api.nvim_create_namespace('infill')
 
-vim.api.nvim_set_hl(0, 'InfillGhost', { default = true, link = vim.fn.hlexists('ComplHint') == 1 and 'ComplHint' or 'NonText' })
-vim.api.nvim_set_hl(0, 'InfillIndex', { default = true, link = 'InfillGhost' })
-vim.api.nvim_set_hl(0, 'InfillReplaced', { default = true, strikethrough = true })
-
 local function lines_of(text, index)
   local lines = {}
   for line in vim.gsplit(text, '\n', { plain = true }) do

@@ -36,7 +36,10 @@ end
 local function take_over(buffer, client, ask, params, handler)
   local ctx = { client_id = client.id, bufnr = buffer.bufnr, method = METHOD, params = params }
   buffer.feed = function(result) handler(nil, result, ctx) end
-  if buffer.invoked then return true end -- what the user asked for at this place stays
+  if buffer.invoked then -- what the user asked for at this place stays, and can be drawn at last
+    buffer:refresh()
+    return true
+  end
   local answered = buffer:expect(1)
   local sent, id = ask(client, METHOD, params, answered, buffer.bufnr)
   buffer.request_id = id
