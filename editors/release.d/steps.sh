@@ -49,7 +49,7 @@ type_check() {
     (cd "$root" && cargo-zigbuild check --release --locked --bin infill --target "${2%.2.28}") >"$logs/$1-check.log" 2>&1
 }
 
-last_error() { grep -m1 -E '^error' "$logs/$1.log" || tail -1 "$logs/$1.log"; }
+last_error() { grep -m1 -iE '^error' "$logs/$1.log" || tail -1 "$logs/$1.log"; }
 
 # Runs the program where this machine can, itself or in an emulator: its arithmetic against the reference (which starts no second
 # program: an emulator's child would need the kernel's help). Prints what was seen.
