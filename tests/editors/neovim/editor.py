@@ -49,8 +49,12 @@ class Editor:
         # The server takes INFILL_… for settings; this one is the tests'.
         command = shlex.join(["env", "-u", "INFILL_BIN", *words, *self.command])
         subprocess.run([*self.tmux, "new-session", "-d", "-x", str(COLUMNS), "-y", str(ROWS), command], check=True)
-        self.rpc = self._until(self._attach, "Neovim's RPC socket")
-        self.wait("vim.v.vim_did_enter == 1", "a started Neovim")
+        try:
+            self.rpc = self._until(self._attach, "Neovim's RPC socket")
+            self.wait("vim.v.vim_did_enter == 1", "a started Neovim")
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def _attach(self):
