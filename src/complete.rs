@@ -60,7 +60,7 @@ pub fn read(target: &Target, bytes: Vec<u8>) -> Result<(Snapshot, usize)> {
     if text.contains('\0') {
         bail!("{name} is binary (it holds a zero byte): name a text file");
     }
-    let snapshot = Document::new(&name.to_string(), language(&target.path), 1, &text).snapshot();
+    let snapshot = Document::new(&name.to_string(), language(&target.path), 1, &text).settled();
     let lines = snapshot.rope.len_lines();
     let at = Position { line: (target.line - 1) as u32, character: (target.column - 1) as u32 };
     let cursor = snapshot

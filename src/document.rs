@@ -10,6 +10,7 @@
 //! ```
 //! Positions follow the LSP: lines end in LF, CRLF or CR; a character past the end of its line means the end of the
 //! line; a line past the end means the end of the text; one inside a character means the character's start.
+use crate::syntax::{self, Done, Job, Parse, Syntax};
 use ropey::Rope;
 use std::sync::Arc;
 
@@ -63,42 +64,72 @@ pub struct Snapshot {
     pub language: Arc<str>,
     pub version: i32,
     pub rope: Rope,
+    /// Where there is a grammar for the language, and the parse has caught up.
+    pub syntax: Option<Syntax>,
 }
 
 /// An open document. Mutated in wire order by one place, read through snapshots.
 #[derive(Debug)]
 pub struct Document {
     state: Snapshot,
+    parse: Option<Parse>,
 }
 
 impl Document {
     pub fn new(uri: &str, language: &str, version: i32, text: &str) -> Document {
-        Document { state: Snapshot { uri: uri.into(), language: language.into(), version, rope: Rope::from_str(text) } }
+        let rope = Rope::from_str(text);
+        let parse = Parse::new(language, &rope);
+        let syntax = parse.as_ref().and_then(Parse::syntax);
+        Document { state: Snapshot { uri: uri.into(), language: language.into(), version, rope, syntax }, parse }
     }
 
     /// Applies changes in order, each to the result of the one before.
     pub fn apply(&mut self, version: i32, changes: &[Change], encoding: Encoding) -> Vec<Edit> {
         self.state.version = version;
-        changes.iter().map(|change| self.replace(change, encoding)).collect()
+        let edits = changes.iter().map(|change| self.replace(change, encoding)).collect();
+        if let Some(parse) = &mut self.parse {
+            parse.settle(&self.state.rope);
+            self.state.syntax = parse.syntax();
+        }
+        edits
     }
 
     fn replace(&mut self, change: &Change, encoding: Encoding) -> Edit {
-        let Some(range) = change.range else {
-            let removed = self.state.rope.len_bytes();
-            self.state.rope = Rope::from_str(&change.text);
-            return Edit { start: 0, removed, inserted: change.text.len() };
+        let rope = &self.state.rope;
+        let (start, end) = match change.range {
+            None => (0, rope.len_bytes()),
+            Some(range) => {
+                let (a, b) = (self.state.char_at(range.start, encoding), self.state.char_at(range.end, encoding));
+                (rope.char_to_byte(a.min(b)), rope.char_to_byte(a.max(b)))
+            }
         };
-        let a = self.state.char_at(range.start, encoding);
-        let b = self.state.char_at(range.end, encoding);
-        let (start, end) = (a.min(b), a.max(b));
-        let (from, to) = (self.state.rope.char_to_byte(start), self.state.rope.char_to_byte(end));
-        self.state.rope.remove(start..end);
-        self.state.rope.insert(start, &change.text);
-        Edit { start: from, removed: to - from, inserted: change.text.len() }
+        let edit = syntax::replace(&mut self.state.rope, start, end - start, &change.text);
+        self.parse.iter_mut().for_each(|parse| parse.edit(edit));
+        Edit { start, removed: end - start, inserted: change.text.len() }
+    }
+
+    /// A parse that took too long to wait for: to be run on another thread, and handed to [`Document::parsed`].
+    pub fn unparsed(&mut self) -> Option<Job> {
+        self.parse.as_mut()?.job(&self.state.rope)
+    }
+
+    pub fn parsed(&mut self, done: Done) {
+        if let Some(parse) = &mut self.parse {
+            parse.finish(done, &self.state.rope);
+            self.state.syntax = parse.syntax();
+        }
     }
 
     pub fn snapshot(&self) -> Snapshot {
         self.state.clone()
+    }
+
+    /// A snapshot with its syntax, where nobody waits at a keyboard: the parse takes the time that it takes.
+    pub fn settled(mut self) -> Snapshot {
+        while let Some(job) = self.unparsed() {
+            self.parsed(job.run());
+        }
+        self.snapshot()
     }
 
     pub fn version(&self) -> i32 {
@@ -154,6 +185,11 @@ impl Snapshot {
     pub fn line_start(&self, offset: usize) -> usize {
         let offset = offset.min(self.rope.len_bytes());
         self.rope.line_to_byte(self.rope.byte_to_line(offset))
+    }
+
+    /// Whether nothing but blanks stands between the start of the line and `offset`.
+    pub fn is_blank_before(&self, offset: usize) -> bool {
+        self.text(self.line_start(offset), offset).trim().is_empty()
     }
 
     /// Byte offset of the end of that line, before its line end.

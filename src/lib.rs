@@ -12,6 +12,8 @@
 //! | [`config`] | one `Config`: defaults < file < environment < the editor's settings |
 //! | [`lsp`] | the only place that names tower-lsp: wire order, position encodings, requests |
 //! | [`document`] | rope, version, line ends; edits; an O(1) `Snapshot` |
+//! | [`syntax`] | incremental tree-sitter parse: where the cursor is, enclosing headers, imports, errors |
+//! | [`context`] | what else the model should see when the file does not fit |
 //! | [`prompt`] | `Hole`: frozen prefix and suffix, typed tail, when to split anew; budgets |
 //! | [`suggest`] | a state machine without IO, per document: type-through, supersede, stop, trim |
 //! | [`engine`] | the seam; `local` runs a model in this process |
@@ -34,12 +36,13 @@
 //! - Special tokens come by id, never from the text of a file.
 //! - stdout is the protocol; prompts are logged at trace only; nothing leaves the machine.
 //!
-//! What is absent: `lsp`, `suggest`, `prompt` and `document` name no candle, no tokens, no cache; `worker`, `cache`,
+//! What is absent: `lsp`, `suggest`, `prompt`, `syntax` and `document` name no candle, no tokens, no cache; `worker`, `cache`,
 //! `tokens` and `model` name no LSP and no ropes; `suggest`, `prompt` and `cache` do no IO.
 pub mod bench;
 pub mod cache;
 pub mod complete;
 pub mod config;
+pub mod context;
 pub mod demo;
 pub mod doctor;
 pub mod document;
@@ -48,6 +51,11 @@ pub mod lsp;
 pub mod model;
 pub mod prompt;
 pub mod suggest;
+#[cfg(feature = "languages")]
+pub mod syntax;
+#[cfg(not(feature = "languages"))]
+#[path = "syntax/none.rs"]
+pub mod syntax;
 pub mod tokens;
 pub mod verify;
 pub mod worker;

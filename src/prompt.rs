@@ -14,9 +14,13 @@
 //! blanks may be gone from the suffix's head. Anything else is a new hole. Its suffix begins after the closers at the
 //! cursor when nothing else stands on the line, so that typing over them changes nothing.
 //!
+//! **What stands above the window.** When the file does not fit, its imports and the headers of what encloses the window's
+//! first line ([`crate::context`]), in up to a fifth of the prefix. It is made with the hole and frozen with it.
+//!
 //! **Why the line's start.** On the first 10,000 typed characters of the trace in the README (tokens per character, in the
 //! foreground and in all): the line's start 13.5 and 30.5, the statement's 13.8 and 31.0, two lines further up 14.3 and 32.1,
 //! the enclosing block's 15.8 and 39.0.
+use crate::context::outline;
 use crate::document::Snapshot;
 
 /// Most characters that may have come between the cursor and the frozen suffix, or gone from the suffix's head.
@@ -62,7 +66,10 @@ pub enum Reanchor {
 pub struct Hole {
     start: usize,
     anchor: usize,
+    /// What stands above the window, and the window's text up to the anchor.
     prefix: String,
+    /// Bytes of `prefix` before the window.
+    head: usize,
     suffix: String,
     short: usize,
     tail: usize,
@@ -74,11 +81,14 @@ impl Hole {
     pub fn new(text: &Snapshot, cursor: usize, budget: &Budget, previous: Option<&Hole>) -> Hole {
         let anchor = text.line_start(cursor);
         let anchor = if cursor - anchor > budget.tail { cursor } else { anchor };
-        let start = window_start(text, anchor, budget.prefix, previous.map(|h| h.start));
+        let head = if anchor > budget.prefix && text.syntax.is_some() { budget.prefix / 5 } else { 0 };
+        let start = window_start(text, anchor, budget.prefix - head, previous.map(|h| h.start));
+        let outline = outline(text, start, head);
         let from = cursor + closers_at(text, cursor);
         let suffix = text.text(from, (from + budget.suffix).min(text.rope.len_bytes()));
         let short = cut_at_line(&suffix, budget.short);
-        Hole { start, anchor, prefix: text.text(start, anchor), suffix, short, tail: budget.tail }
+        let (head, prefix) = (outline.len(), outline + &text.text(start, anchor));
+        Hole { start, anchor, prefix, head, suffix, short, tail: budget.tail }
     }
 
     /// The tail at this cursor, if the hole still holds there; else why not.
@@ -89,7 +99,7 @@ impl Hole {
         if cursor - self.anchor > self.tail {
             return Err(Reanchor::Tail);
         }
-        if self.anchor > text.rope.len_bytes() || text.text(self.start, self.anchor) != self.prefix {
+        if self.anchor > text.rope.len_bytes() || text.text(self.start, self.anchor) != self.prefix[self.head..] {
             return Err(Reanchor::Prefix);
         }
         let after = text.text(cursor, cursor + self.suffix.len() + SLACK * 4);

@@ -16,6 +16,7 @@ use live::{Draft, Live};
 use manners::{Plan, fit};
 use std::collections::BTreeMap;
 
+mod balance;
 mod live;
 pub mod manners;
 
@@ -348,8 +349,8 @@ impl Suggest {
             if !ask.explicit && (draft.probability() < self.settings.threshold || self.rejected.contains(&whole)) {
                 continue;
             }
-            let offered = whole.strip_prefix(tail).and_then(|t| fit(t, &before, &rest));
-            if let Some((text, replaces)) = offered
+            let fitted = whole.strip_prefix(tail).and_then(|t| fit(t, &before, &rest));
+            if let Some((text, replaces)) = fitted.and_then(|(t, n)| balance::keep(&ask.text, ask.cursor, t, n))
                 && items.iter().all(|i| i.text != text)
             {
                 items.push(Suggestion { text, replaces, probability: draft.probability() });

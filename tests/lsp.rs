@@ -92,7 +92,7 @@ async fn completion_items_for_editors_without_ghost_text() {
 /// The design's probe: 300 edits through handlers that yield, then four completions that wait, an edit and a cancel.
 #[tokio::test(flavor = "multi_thread")]
 async fn edits_and_cancels_keep_their_order_while_completions_wait() {
-    let engine = Scripted::gated(|r| format!("<{}>", r.tail.len()));
+    let engine = Scripted::gated(|r| format!(" = {}", r.tail.len()));
     let mut c = Client::start(engine.clone()).await;
     c.open(URI, "python", "\n");
     for n in 0..300 {
@@ -117,7 +117,7 @@ async fn edits_and_cancels_keep_their_order_while_completions_wait() {
     engine.gate.add_permits(1 << 20);
     let last = c.inline(URI, 0, 301);
     let text = c.texts(last).await.remove(0);
-    assert!(text.ends_with("<301>"), "{text}");
+    assert!(text.ends_with(" = 301"), "{text}");
     for id in &others[1..] {
         assert_eq!(c.texts(*id).await.len(), 1);
     }
@@ -154,12 +154,16 @@ async fn typing_through_asks_the_engine_once() {
 }
 
 #[tokio::test]
-async fn crlf_documents_get_crlf_and_the_model_never_sees_it() {
+async fn crlf_documents_get_crlf_in_items_and_the_model_never_sees_it() {
     let engine = echo("x = 1\n    return x");
-    let mut c = Client::start(engine.clone()).await;
+    let (mut c, _) = Client::initialized(engine.clone(), vec![], json!({ "capabilities": {} })).await;
     c.open(URI, "python", "def f():\r\n    \r\n");
     let id = c.inline(URI, 1, 4);
-    assert_eq!(c.texts(id).await, ["x = 1\r\n    return x"]);
+    assert_eq!(c.texts(id).await, ["x = 1\n    return x"], "clients with ghost text know the document's line ends");
+    let position = json!({ "line": 1, "character": 4 });
+    let id = c.request("textDocument/completion", json!({ "textDocument": { "uri": URI }, "position": position }));
+    let items = c.answer(id).await.expect("a result");
+    assert_eq!(items["items"][0]["textEdit"]["newText"], "x = 1\r\n    return x");
     let request = &engine.requests()[0];
     assert!(!format!("{}{}{}", request.prefix, request.suffix, request.tail).contains('\r'));
 }
@@ -190,6 +194,20 @@ async fn wrong_requests_are_named_and_the_server_stays_up() {
     assert!(c.answer(id).await.is_err());
     let id = c.request("infill/status", Value::Null);
     assert_eq!(c.answer(id).await.expect("status")["documents"], 0, "memory of closed documents is freed");
+}
+
+#[tokio::test]
+async fn the_same_wrong_setting_is_said_once_until_it_is_corrected() {
+    let mut c = Client::start(echo("")).await;
+    let mut set = |value: Value| c.notify("workspace/didChangeConfiguration", json!({ "settings": { "infill": value } }));
+    for value in [json!({ "modle": 1 }), json!({ "modle": 1 }), json!({}), json!({ "modle": 1 })] {
+        set(value);
+    }
+    for _ in 0..2 {
+        assert!(c.incoming("window/showMessage").await["params"]["message"].as_str().is_some_and(|m| m.contains("modle")));
+    }
+    let id = c.request("infill/status", Value::Null);
+    c.answer(id).await.expect("a result");
 }
 
 #[tokio::test]
@@ -312,6 +330,18 @@ async fn on_a_slow_machine_a_burst_of_keys_asks_once() {
     let id = c.inline_with(URI, 0, 6, json!({ "triggerKind": 0 }));
     c.texts(id).await;
     assert_eq!(engine.requests().len(), 5, "an explicit ask waits for nothing: three alternatives");
+}
+
+#[tokio::test]
+async fn a_space_at_the_start_of_a_line_brings_no_menu() {
+    let (mut c, _) = Client::initialized(echo("x"), vec![], json!({ "capabilities": {} })).await;
+    c.open(URI, "python", "a =  \n  \n");
+    for (line, character, count) in [(0, 4, 1), (1, 2, 0)] {
+        let position = json!({ "line": line, "character": character });
+        let context = json!({ "triggerKind": 2, "triggerCharacter": " " });
+        let id = c.request("textDocument/completion", json!({ "textDocument": { "uri": URI }, "position": position, "context": context }));
+        assert_eq!(c.answer(id).await.expect("a result")["items"].as_array().map(Vec::len), Some(count), "line {line}");
+    }
 }
 
 fn with_status() -> Value {

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 /// Longest label of a completion item, in characters: menus are narrow.
 const LABEL: usize = 60;
 
-/// `textDocument/inlineCompletion`'s result.
+/// `textDocument/inlineCompletion`'s result, with LF line ends: clients that show ghost text give it the document's own
+/// (Neovim 0.12 would keep a CR as a letter).
 pub fn inline(pending: &Pending, suggestions: &[Suggestion], encoding: Encoding) -> Value {
     let items = suggestions.iter().map(|s| {
         let edit = Edit::new(pending, s);
@@ -26,6 +27,8 @@ pub fn menu(pending: &Pending, suggestions: &[Suggestion], encoding: Encoding) -
     let items = suggestions.iter().enumerate().map(|(n, s)| {
         let edit = Edit::new(pending, s);
         let range = edit.range(&pending.text, encoding);
+        // Helix inserts an item's text as it comes.
+        let text = if pending.text.eol() == Eol::CrLf { edit.text.replace('\n', "\r\n") } else { edit.text.clone() };
         json!({
             "label": label(&edit.text),
             "kind": 1,
@@ -36,7 +39,7 @@ pub fn menu(pending: &Pending, suggestions: &[Suggestion], encoding: Encoding) -
             "preselect": n == 0,
             "insertTextFormat": 1,
             "insertTextMode": 1,
-            "textEdit": { "range": range, "newText": edit.text },
+            "textEdit": { "range": range, "newText": text },
         })
     });
     json!({ "isIncomplete": true, "items": items.collect::<Vec<_>>() })
@@ -59,7 +62,6 @@ impl Edit {
             }
         };
         let text = head + &suggestion.text;
-        let text = if pending.text.eol() == Eol::CrLf { text.replace('\n', "\r\n") } else { text };
         Edit { start, end: pending.cursor + suggestion.replaces, text }
     }
 

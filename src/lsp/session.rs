@@ -22,6 +22,7 @@ use tower_lsp::Client;
 use tower_lsp::jsonrpc::{Error, Request, Response, Result};
 use tower_lsp::lsp_types::MessageType;
 
+mod parsing;
 mod said;
 mod status;
 mod told;
@@ -97,7 +98,7 @@ impl Session {
             pace: Pace::default(),
             next_ticket: 1,
             shut_down: false,
-            said: HashSet::new(),
+            said: options.problem.iter().cloned().collect(),
             to_say: options.problem.iter().map(|p| (MessageType::ERROR, p.clone())).collect(),
         };
         let (state, tickets) = (Mutex::new(state), dashmap::DashMap::new());
@@ -164,10 +165,17 @@ impl Session {
         });
         match merged {
             Ok(loaded) => {
-                self.lock().config = loaded.config;
+                let mut state = self.lock();
+                state.config = loaded.config;
+                // The same mistake, made again, is worth a word again.
+                state.said.clear();
                 self.news.notify_one();
             }
-            Err(error) => self.say(MessageType::ERROR, format!("infill: {error}. The settings before stay in force.")),
+            // Some clients send the same settings in two ways.
+            Err(error) => {
+                let same = format!("{}: {}", error.key, error.why);
+                self.say_once(&mut self.lock(), MessageType::ERROR, &same, format!("infill: {error}. The settings before stay in force."));
+            }
         }
     }
 
@@ -182,7 +190,8 @@ impl Session {
         }
         let document = Document::new(&opened.uri, &opened.language, opened.version, &opened.text);
         let suggest = Suggest::new(self.settings(&state.config));
-        state.docs.insert(opened.uri, Doc { document, suggest });
+        state.docs.insert(opened.uri.clone(), Doc { document, suggest });
+        self.parse_rest(&mut state, &opened.uri);
         None
     }
 
@@ -206,6 +215,7 @@ impl Session {
         }
         let actions = doc.suggest.edited(&snapshot, &edits);
         self.perform(&mut state, &uri, actions);
+        self.parse_rest(&mut state, &uri);
         None
     }
 
@@ -254,6 +264,10 @@ impl Session {
             return Err(empty());
         }
         let at = asked.position;
+        if asked.context.trigger_character.as_deref() == Some(" ") && text.is_blank_before(text.offset(at, state.encoding)) {
+            // Who indents a new line has asked for nothing, and wants no menu in the way of the next Tab.
+            return Err(empty());
+        }
         match text.offset_strict(at, state.encoding) {
             Some(cursor) => Ok((asked, text, cursor)),
             None => Err(Err(Error::invalid_params(format!(
@@ -354,7 +368,8 @@ impl Session {
                 Action::Answer { ask, items } => self.answer(state, ask, &items),
                 Action::Supersede { ask } => reply(state, ask, Err(superseded())),
                 Action::Fail { ask, error } => {
-                    self.say_once(state, MessageType::WARNING, format!("infill: {error}"));
+                    let text = format!("infill: {error}");
+                    self.say_once(state, MessageType::WARNING, &text, text.clone());
                     state.failure = Some(error);
                     self.answer(state, ask, &[]);
                 }

@@ -53,6 +53,7 @@ pub struct Asked {
 #[serde(rename_all = "camelCase", default)]
 pub struct AskedContext {
     pub trigger_kind: u32,
+    pub trigger_character: Option<String>,
     pub selected_completion_info: Option<SelectedInfo>,
 }
 
@@ -107,8 +108,8 @@ pub struct Selected {
 /// The text with the popup's item in place; the cursor in it, and the cursor in the client's text.
 pub fn with_selected(text: &Snapshot, selected: &Selected, end: usize) -> (Snapshot, usize, usize) {
     let mut seen = text.clone();
-    let (a, b) = (seen.rope.byte_to_char(selected.start), seen.rope.byte_to_char(end));
-    seen.rope.remove(a..b);
-    seen.rope.insert(a, &selected.text);
+    let removed = end - selected.start;
+    seen.syntax = seen.syntax.and_then(|syntax| syntax.after(&text.rope, selected.start, removed, &selected.text));
+    crate::syntax::replace(&mut seen.rope, selected.start, removed, &selected.text);
     (seen, selected.start + selected.text.len(), end)
 }

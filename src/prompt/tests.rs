@@ -7,7 +7,7 @@ const BUDGET: Budget = Budget { prefix: 600, suffix: 200, short: 50, tail: 120 }
 /// A document and the byte offset of its cursor.
 fn at(marked: &str) -> (Snapshot, usize) {
     let cursor = marked.find('|').expect("a cursor");
-    (Document::new("file:///t", "rust", 1, &marked.replacen('|', "", 1)).snapshot(), cursor)
+    (Document::new("file:///t", "rust", 1, &marked.replacen('|', "", 1)).settled(), cursor)
 }
 
 fn hole(marked: &str) -> Hole {
@@ -84,7 +84,7 @@ fn carriage_returns_never_reach_the_model() {
 #[test]
 fn the_window_start_stays_while_the_cursor_moves_down() {
     let lines: String = (0..400).map(|n| format!("let v{n} = {n};\n")).collect();
-    let text = Document::new("u", "rust", 1, &lines).snapshot();
+    let text = Document::new("u", "rust", 1, &lines).settled();
     let (mut starts, mut previous) = (vec![], None);
     for line in 0..400 {
         let cursor = text.rope.line_to_byte(line);
@@ -100,11 +100,11 @@ fn the_window_start_stays_while_the_cursor_moves_down() {
 #[test]
 fn edits_above_the_window_shift_it() {
     let lines: String = (0..200).map(|n| format!("let v{n} = {n};\n")).collect();
-    let text = Document::new("u", "rust", 1, &lines).snapshot();
+    let text = Document::new("u", "rust", 1, &lines).settled();
     let cursor = text.rope.line_to_byte(150);
     let mut hole = Hole::new(&text, cursor, &BUDGET, None);
     assert!(hole.start > 10);
-    let changed = Document::new("u", "rust", 2, &format!("// new\n{lines}")).snapshot();
+    let changed = Document::new("u", "rust", 2, &format!("// new\n{lines}")).settled();
     assert_eq!(hole.tail(&changed, cursor + 7), Err(Reanchor::Prefix));
     hole.shift(Edit { start: 0, removed: 0, inserted: 7 });
     assert_eq!(hole.tail(&changed, cursor + 7).as_deref(), Ok(""));
@@ -112,7 +112,7 @@ fn edits_above_the_window_shift_it() {
 
 #[test]
 fn one_huge_line_is_cut_to_the_budget() {
-    let (text, cursor) = (Document::new("u", "json", 1, &"é".repeat(500_000)).snapshot(), 500_000);
+    let (text, cursor) = (Document::new("u", "json", 1, &"é".repeat(500_000)).settled(), 500_000);
     let hole = Hole::new(&text, cursor, &BUDGET, None);
     assert!(hole.prefix().len() <= BUDGET.prefix && hole.suffix(true).len() <= BUDGET.suffix);
     assert_eq!(hole.tail(&text, cursor).as_deref(), Ok(""));
@@ -123,4 +123,19 @@ fn the_short_suffix_ends_at_a_line() {
     let h = hole(&format!("a|\n{}", "    some more text\n".repeat(10)));
     assert!(h.suffix(false).len() <= 50 && h.suffix(false).ends_with('\n') && h.has_more());
     assert!(h.suffix(true).starts_with(h.suffix(false)));
+}
+
+#[cfg(feature = "languages")]
+#[test]
+fn imports_and_headers_stand_above_the_window_and_stay_with_it() {
+    let body: String = (0..60).map(|n| format!("        let v{n} = {n};\n")).collect();
+    let text = Document::new("u", "rust", 1, &format!("use a::b;\n\nimpl A {{\n    fn f(&self) {{\n{body}    }}\n}}\n")).settled();
+    let at = |line: &str| text.rope.to_string().find(line).expect("there");
+    let (first, later) = (at("let v40 "), at("let v41 "));
+    let hole = Hole::new(&text, first, &BUDGET, None);
+    assert!(hole.prefix().starts_with("use a::b;\nimpl A {\n    fn f(&self) {\n        let v"), "{}", hole.prefix());
+    assert!(hole.prefix().len() <= BUDGET.prefix);
+    assert_eq!(hole.tail(&text, first).as_deref(), Ok("        "));
+    let next = Hole::new(&text, later, &BUDGET, Some(&hole));
+    assert!(next.prefix().starts_with(hole.prefix()), "the head stays with the window");
 }

@@ -8,6 +8,7 @@
 use crate::config::Lines;
 use crate::document::Snapshot;
 use crate::prompt::is_closer;
+use crate::syntax::Place;
 
 /// What a suggestion at one place may be.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,16 +22,19 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Decides from the text around the cursor. A block where a body is to be written: on a blank line below a line
-    /// that opens one. To the end of the line everywhere else.
+    /// Decides from the text around the cursor. A block where a body is to be written: on a blank line in an empty body,
+    /// or below a line that opens one. To the end of the line everywhere else, and always in comments and strings.
     pub fn new(text: &Snapshot, cursor: usize, lines: Lines) -> Plan {
         let start = text.line_start(cursor);
         let before = text.text(start, cursor);
         let rest = text.text(cursor, text.line_end(cursor));
+        let place = text.syntax.as_ref().map(|syntax| syntax.place(&text.rope, cursor));
+        let prose = matches!(place, Some(Place::Comment | Place::String));
+        let opened = || place == Some(Place::EmptyBody) || opens_body(&line_above(text, start));
         let block = match lines {
             Lines::One => false,
             Lines::Block => rest.trim().is_empty(),
-            Lines::Auto => rest.trim().is_empty() && before.trim().is_empty() && opens_body(&line_above(text, start)),
+            Lines::Auto => !prose && rest.trim().is_empty() && before.trim().is_empty() && opened(),
         };
         Plan { block, indent: width(&before), below: line_below(text, cursor) }
     }
@@ -225,7 +229,7 @@ mod tests {
 
     fn plan(marked: &str) -> Plan {
         let cursor = marked.find('|').expect("a cursor");
-        Plan::new(&Document::new("u", "python", 1, &marked.replacen('|', "", 1)).snapshot(), cursor, Lines::Auto)
+        Plan::new(&Document::new("u", "python", 1, &marked.replacen('|', "", 1)).settled(), cursor, Lines::Auto)
     }
 
     #[test]
@@ -237,6 +241,7 @@ mod tests {
             ("def f():\n    a|\n", false),
             ("def f():\n    |return\n", false),
             ("call(\n    |\n)\n", true),
+            ("def f():\n    \"\"\"Adds:\n    |\n    \"\"\"\n", cfg!(not(feature = "languages"))),
         ] {
             assert_eq!(plan(text).block, block, "{text:?}");
         }

@@ -8,18 +8,9 @@ use super::{Session, State};
 use tower_lsp::lsp_types::MessageType;
 
 impl Session {
-    /// One sentence to the user. Before the client is connected it waits.
-    pub(super) fn say(&self, kind: MessageType, text: String) {
-        tracing::warn!("{text}");
-        self.lock().to_say.push((kind, text));
-        if self.client.get().is_some() {
-            self.say_pending();
-        }
-    }
-
-    /// The same sentence is said once, not at each key.
-    pub(super) fn say_once(&self, state: &mut State, kind: MessageType, text: String) {
-        if state.said.insert(text.clone()) {
+    /// One sentence to the user, once for all that is the `same`: not at each key. Before the client is connected it waits.
+    pub(super) fn say_once(&self, state: &mut State, kind: MessageType, same: &str, text: String) {
+        if state.said.insert(same.into()) {
             tracing::warn!("{text}");
             state.to_say.push((kind, text));
             self.send_pending(state);

@@ -1,0 +1,85 @@
+//! A build without grammars: no document has syntax, and everything works by lines and indentation.
+//!
+//! ```text
+//! cargo build --release --no-default-features --features nano
+//! ```
+use ropey::Rope;
+use std::ops::Range;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Code,
+    Comment,
+    String,
+    Arguments,
+    EmptyBody,
+}
+
+#[derive(Clone, Debug)]
+pub enum Syntax {}
+
+impl Syntax {
+    pub fn place(&self, _: &Rope, _: usize) -> Place {
+        match *self {}
+    }
+
+    pub fn headers(&self, _: &Rope, _: usize) -> Vec<Range<usize>> {
+        match *self {}
+    }
+
+    pub fn imports(&self, _: &Rope, _: usize) -> Vec<Range<usize>> {
+        match *self {}
+    }
+
+    pub fn errors(&self) -> usize {
+        match *self {}
+    }
+
+    pub fn after(&self, _: &Rope, _: usize, _: usize, _: &str) -> Option<Syntax> {
+        match *self {}
+    }
+}
+
+#[derive(Debug)]
+pub enum Parse {}
+
+#[derive(Debug)]
+pub enum Job {}
+
+#[derive(Debug)]
+pub enum Done {}
+
+impl Job {
+    pub fn run(self) -> Done {
+        match self {}
+    }
+}
+
+impl Parse {
+    pub fn new(_: &str, _: &Rope) -> Option<Parse> {
+        None
+    }
+
+    pub fn edit(&mut self, (): ()) {}
+
+    pub fn settle(&mut self, _: &Rope) {}
+
+    pub fn job(&mut self, _: &Rope) -> Option<Job> {
+        None
+    }
+
+    pub fn finish(&mut self, done: Done, _: &Rope) {
+        match done {}
+    }
+
+    pub fn syntax(&self) -> Option<Syntax> {
+        None
+    }
+}
+
+/// Replaces bytes of a rope.
+pub fn replace(rope: &mut Rope, at: usize, removed: usize, inserted: &str) {
+    let from = rope.byte_to_char(at);
+    rope.remove(from..rope.byte_to_char(at + removed));
+    rope.insert(from, inserted);
+}

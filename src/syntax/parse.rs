@@ -1,0 +1,168 @@
+//! Parsing, without ever holding up a key: what takes longer than [`BUDGET`] is finished in the background.
+//!
+//! ```text
+//! open, 10 lines                  parsed at once
+//! open, 10,000 lines              a Job; until it is done the document works without syntax
+//! a key, while the job runs       remembered, and brought into the tree when it comes
+//! ```
+use super::Syntax;
+use super::languages::{self, Grammar};
+use ropey::Rope;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tree_sitter::{InputEdit, ParseOptions, ParseState, Parser, Point, Tree};
+
+/// Longest time that a parse may take where a key waits for it.
+pub const BUDGET: Duration = Duration::from_millis(5);
+
+/// Some texts (100,000 open brackets) take minutes: after this long in the background a document goes without.
+const GIVE_UP: Duration = Duration::from_secs(2);
+
+/// A tree takes some ten times its text: larger ones work without.
+const MAX_BYTES: usize = 2 << 20;
+
+/// The tree of one open document.
+#[derive(Debug)]
+pub struct Parse {
+    grammar: &'static Grammar,
+    /// Edited along with the text; of the text as it is when `fresh`.
+    tree: Option<Tree>,
+    fresh: bool,
+    /// The job under way, and the edits that have come since it was begun.
+    running: Option<u64>,
+    since: Vec<InputEdit>,
+    given_up: bool,
+}
+
+/// A parse for another thread.
+#[derive(Debug)]
+pub struct Job {
+    id: u64,
+    grammar: &'static Grammar,
+    old: Option<Tree>,
+    rope: Rope,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Done {
+    id: u64,
+    tree: Option<Tree>,
+}
+
+/// Jobs are told apart: a document may have been closed and opened again in between.
+static JOBS: AtomicU64 = AtomicU64::new(0);
+
+impl Job {
+    /// Parses, unless that takes too long.
+    pub fn run(self) -> Done {
+        Done { id: self.id, tree: parse(self.grammar, &self.rope, self.old.as_ref(), GIVE_UP) }
+    }
+}
+
+impl Parse {
+    /// `None` where there is no grammar for the language.
+    pub fn new(language: &str, rope: &Rope) -> Option<Parse> {
+        let mut parse =
+            Parse { grammar: languages::find(language)?, tree: None, fresh: false, running: None, since: Vec::new(), given_up: false };
+        parse.settle(rope);
+        Some(parse)
+    }
+
+    /// The text has changed.
+    pub fn edit(&mut self, edit: InputEdit) {
+        self.fresh = false;
+        if let Some(tree) = &mut self.tree {
+            tree.edit(&edit);
+        }
+        if self.running.is_some() {
+            self.since.push(edit);
+        }
+    }
+
+    /// Brings the tree up to the text, when that is quick.
+    pub fn settle(&mut self, rope: &Rope) {
+        if !self.wanting(rope) {
+            return;
+        }
+        if let Some(tree) = parse(self.grammar, rope, self.tree.as_ref(), BUDGET) {
+            (self.tree, self.fresh) = (Some(tree), true);
+        }
+    }
+
+    /// What is left for another thread, which hands it to [`Parse::finish`]. One at a time.
+    pub fn job(&mut self, rope: &Rope) -> Option<Job> {
+        if !self.wanting(rope) {
+            return None;
+        }
+        let id = JOBS.fetch_add(1, Ordering::Relaxed);
+        self.running = Some(id);
+        self.since.clear();
+        Some(Job { id, grammar: self.grammar, old: self.tree.clone(), rope: rope.clone() })
+    }
+
+    fn wanting(&self, rope: &Rope) -> bool {
+        !self.fresh && self.running.is_none() && !self.given_up && rope.len_bytes() <= MAX_BYTES
+    }
+
+    /// The job is done. What was typed since is quick to add; if not, there is another job.
+    pub fn finish(&mut self, done: Done, rope: &Rope) {
+        if self.running.take_if(|id| *id == done.id).is_none() {
+            return;
+        }
+        self.given_up = done.tree.is_none();
+        if let Some(mut tree) = done.tree {
+            self.fresh = self.since.is_empty();
+            self.since.drain(..).for_each(|edit| tree.edit(&edit));
+            self.tree = Some(tree);
+        }
+        self.settle(rope);
+    }
+
+    /// What a snapshot of the present text sees.
+    pub fn syntax(&self) -> Option<Syntax> {
+        let tree = self.tree.clone().filter(|_| self.fresh)?;
+        Some(Syntax { grammar: self.grammar, tree })
+    }
+}
+
+/// Parses a text, from its old tree where there is one. `None` when it takes longer than `budget`.
+pub fn parse(grammar: &Grammar, rope: &Rope, old: Option<&Tree>, budget: Duration) -> Option<Tree> {
+    let mut parser = Parser::new();
+    parser.set_language(&grammar.language).ok()?;
+    let begun = Instant::now();
+    let mut too_long = |_: &ParseState| begun.elapsed() > budget;
+    let options = ParseOptions::new().progress_callback(&mut too_long);
+    let mut read = |at: usize, _: Point| {
+        if at >= rope.len_bytes() {
+            return &[][..];
+        }
+        let (chunk, start, ..) = rope.chunk_at_byte(at);
+        &chunk.as_bytes()[at - start..]
+    };
+    parser.parse_with_options(&mut read, old, Some(options))
+}
+
+/// Replaces bytes of a rope; what the parser must know of it.
+pub fn replace(rope: &mut Rope, at: usize, removed: usize, inserted: &str) -> InputEdit {
+    let (start_position, old_end_position) = (point(rope, at), point(rope, at + removed));
+    let from = rope.byte_to_char(at);
+    rope.remove(from..rope.byte_to_char(at + removed));
+    rope.insert(from, inserted);
+    let new_end_byte = at + inserted.len();
+    InputEdit {
+        start_byte: at,
+        old_end_byte: at + removed,
+        new_end_byte,
+        start_position,
+        old_end_position,
+        new_end_position: point(rope, new_end_byte),
+    }
+}
+
+/// Row, and bytes into it. (For a text with lone CRs the parser counts fewer rows; only these figures differ then, and
+/// nothing here looks at them.)
+fn point(rope: &Rope, byte: usize) -> Point {
+    let row = rope.byte_to_line(byte);
+    Point { row, column: byte - rope.line_to_byte(row) }
+}

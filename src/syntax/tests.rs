@@ -1,0 +1,182 @@
+//! Texts with the cursor as `|`, in every language.
+use super::*;
+use crate::document::{Change, Document, Encoding, Position, Range as Lines};
+use proptest::prelude::*;
+
+fn parsed(language: &str, text: &str) -> (Syntax, Rope) {
+    let snapshot = Document::new("file:///t", language, 1, text).settled();
+    (snapshot.syntax.unwrap_or_else(|| panic!("no syntax for {language}")), snapshot.rope)
+}
+
+fn place(language: &str, marked: &str) -> Place {
+    let cursor = marked.find('|').expect("a cursor");
+    let (syntax, rope) = parsed(language, &marked.replacen('|', "", 1));
+    syntax.place(&rope, cursor)
+}
+
+/// A sound text of each language, with a comment, where the language has them.
+const SAMPLES: [(&str, &str); 21] = [
+    ("python", "import os\n\n\nclass A:\n    def f(self, a):\n        # note\n        return [a, 'b']\n"),
+    ("rust", "use std::fmt;\n\nimpl A {\n    fn f(&self, a: u8) -> u8 {\n        // note\n        g(a, \"b\")\n    }\n}\n"),
+    ("javascript", "import a from 'a';\n\nclass A {\n  f(a) {\n    // note\n    return g(a, `b`);\n  }\n}\n"),
+    ("typescript", "import a from 'a';\n\nclass A {\n  f(a: number): void {\n    // note\n    g(a, 'b');\n  }\n}\n"),
+    ("typescriptreact", "import a from 'a';\n\nfunction A(p: P) {\n  // note\n  return <b c=\"d\">{p.e}</b>;\n}\n"),
+    ("go", "package a\n\nimport \"fmt\"\n\nfunc F(a int) int {\n\t// note\n\treturn g(a, \"b\")\n}\n"),
+    ("java", "import a.B;\n\nclass A {\n  int f(int a) {\n    // note\n    return g(a, \"b\");\n  }\n}\n"),
+    ("c", "#include <a.h>\n\nint f(int a) {\n  // note\n  return g(a, \"b\");\n}\n"),
+    ("cpp", "#include <a>\n\nnamespace n {\nclass A {\n  int f(int a) {\n    // note\n    return g(a, \"b\");\n  }\n};\n}\n"),
+    ("csharp", "using A;\n\nclass B {\n  int F(int a) {\n    // note\n    return G(a, \"b\");\n  }\n}\n"),
+    ("ruby", "require 'a'\n\nclass A\n  def f(a)\n    # note\n    g(a, 'b')\n  end\nend\n"),
+    ("php", "<?php\nuse A\\B;\n\nclass C {\n  function f($a) {\n    // note\n    return g($a, 'b');\n  }\n}\n"),
+    ("shellscript", "f() {\n  # note\n  echo \"$1\" 'b'\n}\n"),
+    ("lua", "local a = require('a')\n\nfunction f(a)\n  -- note\n  return g(a, 'b')\nend\n"),
+    ("html", "<!-- note -->\n<p class=\"a\">b</p>\n"),
+    ("css", "@import 'a';\n/* note */\np {\n  color: red;\n}\n"),
+    ("json", "{\n  \"a\": [1, \"b\"]\n}\n"),
+    ("jsonc", "{\n  // note\n  \"a\": [1, \"b\"]\n}\n"),
+    ("toml", "# note\n[a]\nb = [1, \"c\"]\n"),
+    ("yaml", "# note\na:\n  - \"b\"\n  - [c, d]\n"),
+    ("markdown", "# A\n\ntext\n\n```python\nx = 1\n```\n"),
+];
+
+#[test]
+fn every_language_has_a_grammar_a_query_and_a_sample_without_errors() {
+    let mut ids = languages::ids();
+    for (language, text) in SAMPLES {
+        let (syntax, rope) = parsed(language, text);
+        assert_eq!(syntax.errors(), 0, "{language}: {}", syntax.tree.root_node().to_sexp());
+        if let Some(note) = text.find("note") {
+            assert_eq!(syntax.place(&rope, note + 2), Place::Comment, "{language}");
+        }
+        if let Some(a) = text.find("\"b").or(text.find("'b")) {
+            assert_eq!(syntax.place(&rope, a + 2), Place::String, "{language}");
+        }
+        if let Some(a) = text.find("g(a,") {
+            assert_eq!(syntax.place(&rope, a + 3), Place::Arguments, "{language}");
+        }
+        ids.retain(|id| *id != language);
+    }
+    assert!(ids.is_empty(), "no sample for {ids:?}");
+    assert!(Document::new("u", "plaintext", 1, "a").snapshot().syntax.is_none());
+}
+
+#[test]
+fn imports_and_headers() {
+    for (language, text) in SAMPLES {
+        let (syntax, rope) = parsed(language, text);
+        let show =
+            |ranges: Vec<Range<usize>>| ranges.into_iter().map(|r| rope.byte_slice(r).to_string().trim().to_string()).collect::<Vec<_>>();
+        let imports = show(syntax.imports(&rope, text.len()));
+        let expected = text
+            .lines()
+            .filter(|l| ["import", "use", "using", "#include", "require", "@import", "local a = require"].iter().any(|w| l.starts_with(w)));
+        assert_eq!(imports, expected.map(str::to_string).collect::<Vec<_>>(), "{language}");
+        assert!(syntax.imports(&rope, 3).is_empty(), "{language}: only those before");
+        if let Some(body) = text.find("g(").filter(|_| text.contains("f(") || text.contains("F(")) {
+            let headers = show(syntax.headers(&rope, body + 1));
+            assert!(headers.last().is_some_and(|h| h.contains(['f', 'F', 'A'])), "{language}: {headers:?}");
+        }
+    }
+    let (syntax, rope) = parsed("python", SAMPLES[0].1);
+    let headers = syntax.headers(&rope, SAMPLES[0].1.find("return").unwrap());
+    let headers: Vec<String> = headers.into_iter().map(|h| rope.byte_slice(h).to_string()).collect();
+    assert_eq!(headers, ["class A:\n    ", "def f(self, a):\n        # note\n        "]);
+}
+
+#[test]
+fn places() {
+    for (language, text, expected) in [
+        ("python", "x = 1  # a note:|\n", Place::Comment),
+        ("python", "def f():\n    \"\"\"Adds:\n    |\n    \"\"\"\n", Place::String),
+        ("python", "f(a, |)\n", Place::Arguments),
+        ("python", "x = |\n", Place::Code),
+        ("rust", "fn f() {|}\n", Place::EmptyBody),
+        ("rust", "fn f() {\n    |\n}\n", Place::EmptyBody),
+        ("rust", "fn f() {\n    a();\n    |\n}\n", Place::Code),
+        ("rust", "/* a */ |fn f() {}\n", Place::Code),
+        ("rust", "/* a |*/ fn f() {}\n", Place::Comment),
+        ("rust", "f(|a| {\n |\n});", Place::Arguments),
+        ("rust", "let s = \"http://|\";\n", Place::String),
+        ("markdown", "Some words|\n", Place::Comment),
+        ("markdown", "```\nx = |\n```\n", Place::Code),
+    ] {
+        assert_eq!(place(language, text), expected, "{language}: {text}");
+    }
+}
+
+#[test]
+fn what_would_be_after() {
+    let (syntax, rope) = parsed("rust", "fn f() { g(a, ); }\n");
+    let errors = |inserted: &str| syntax.after(&rope, 14, 0, inserted).expect("quick").errors();
+    assert_eq!(errors("b"), 0);
+    assert!(errors("(b") > 0 && errors("b }") > 0);
+    assert_eq!(rope.to_string(), "fn f() { g(a, ); }\n", "the text itself stays");
+}
+
+const PIECES: [&str; 17] = ["", "a", "\n", "(", ")", "{", "}", "\"", "'", "#", "é", "😀", "\r\n", "    ", "def f():\n", "// x\n", "1"];
+
+fn change() -> impl Strategy<Value = (usize, usize, &'static str)> {
+    (0..200usize, 0..6usize, prop::sample::select(&PIECES[..]))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+    #[test]
+    fn edited_in_place_is_parsed_anew(which in 0..SAMPLES.len(), changes in prop::collection::vec(change(), 1..8)) {
+        let (language, text) = SAMPLES[which];
+        let mut document = Document::new("file:///t", language, 1, text);
+        for (n, (at, length, piece)) in changes.into_iter().enumerate() {
+            let snapshot = document.snapshot();
+            let at = at % (snapshot.rope.len_chars() + 1);
+            let position = |char: usize| snapshot.position(snapshot.rope.char_to_byte(char.min(snapshot.rope.len_chars())), Encoding::Utf16);
+            let range = Lines { start: position(at), end: position(at + length) };
+            document.apply(n as i32 + 2, &[Change { range: Some(range), text: piece.into() }], Encoding::Utf16);
+        }
+        let edited = document.settled();
+        let anew = Document::new("file:///t", language, 1, &edited.rope.to_string()).settled();
+        let show = |s: &Syntax| s.tree.root_node().to_sexp();
+        prop_assert_eq!(edited.syntax.as_ref().map(show), anew.syntax.as_ref().map(show), "{}: {:?}", language, edited.rope.to_string());
+    }
+}
+
+#[test]
+fn a_long_parse_is_finished_beside_and_meets_the_edits_made_meanwhile() {
+    let text = "def f(a):\n    return [a, {'b': (c, d)}]\n".repeat(5_000);
+    let mut document = Document::new("file:///t.py", "python", 1, &text);
+    assert!(document.snapshot().syntax.is_none(), "200 kB are not parsed in 5 ms");
+    let job = document.unparsed().expect("a job");
+    assert!(document.unparsed().is_none(), "one at a time");
+    let start = Position { line: 1, character: 4 };
+    document.apply(2, &[Change { range: Some(Lines { start, end: start }), text: "x = 1; ".into() }], Encoding::Utf16);
+    let mut other = Document::new("file:///u.py", "python", 1, &text);
+    document.parsed(job.run());
+    while let Some(job) = document.unparsed() {
+        document.parsed(job.run());
+    }
+    let syntax = document.snapshot().syntax.expect("parsed now");
+    assert_eq!(syntax.errors(), 0);
+    assert_eq!(syntax.tree.root_node().end_byte(), document.snapshot().rope.len_bytes());
+    let stale = other.unparsed().expect("a job");
+    document.parsed(stale.run());
+    assert_eq!(
+        document.snapshot().syntax.map(|s| s.tree.root_node().end_byte()),
+        Some(document.snapshot().rope.len_bytes()),
+        "another's job"
+    );
+}
+
+#[test]
+fn deep_nesting_and_errors_everywhere_are_bounded() {
+    for text in ["(".repeat(100_000), "[".repeat(50_000) + &"]".repeat(50_000), ") } ] \" ' ".repeat(10_000)] {
+        for language in ["python", "json"] {
+            let snapshot = Document::new("file:///t", language, 1, &text).settled();
+            // Where the parser gives up, there is no syntax.
+            let Some(syntax) = snapshot.syntax else { continue };
+            for at in [0, 1, text.len() / 2, text.len()] {
+                syntax.place(&snapshot.rope, at);
+                syntax.headers(&snapshot.rope, at);
+            }
+            assert!(syntax.errors() <= MANY);
+        }
+    }
+}
