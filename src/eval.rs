@@ -208,6 +208,7 @@ impl<'a> Session<'a> {
         settings.add("max_tokens", completion.max_tokens.into());
         settings.add("context_tokens", self.config.context.tokens.into());
         settings.add("threshold", self.how.threshold.as_str().into());
+        settings.add("show_threshold", self.show.to_string().into());
         settings
     }
 

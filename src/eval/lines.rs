@@ -19,7 +19,7 @@ const LONGEST: u64 = 64 << 20;
 /// A file that cannot be read, is not what its name says, is empty, or has a line that does not fit.
 pub fn read<T: DeserializeOwned>(path: &Path, limit: usize, fields: &str) -> Result<(Vec<T>, String)> {
     let name = path.display();
-    let unreadable = |e: std::io::Error| anyhow!("{name} cannot be read ({}): name a .jsonl or .jsonl.gz file", crate::config::plain(&e));
+    let bytes = std::fs::metadata(path).map_err(|e| unreadable(path, &e))?.len();
     let mut reader = open(path)?;
     let mut tasks = Vec::new();
     while tasks.len() < limit {
@@ -31,24 +31,25 @@ pub fn read<T: DeserializeOwned>(path: &Path, limit: usize, fields: &str) -> Res
         bail!("{name} is empty: download it again");
     }
     let file = path.file_name().unwrap_or_default().to_string_lossy();
-    let bytes = std::fs::metadata(path).map_err(unreadable)?.len();
     Ok((tasks, format!("{file} ({bytes} bytes)")))
 }
 
 fn open(path: &Path) -> Result<Box<dyn BufRead>> {
-    let name = path.display();
-    let unreadable = |e: std::io::Error| anyhow!("{name} cannot be read ({}): name a .jsonl or .jsonl.gz file", crate::config::plain(&e));
-    let mut file = File::open(path).map_err(unreadable)?;
+    let mut file = File::open(path).map_err(|e| unreadable(path, &e))?;
     let mut magic = Vec::new();
-    file.by_ref().take(2).read_to_end(&mut magic).map_err(unreadable)?;
-    file.rewind().map_err(unreadable)?;
+    file.by_ref().take(2).read_to_end(&mut magic).map_err(|e| unreadable(path, &e))?;
+    file.rewind().map_err(|e| unreadable(path, &e))?;
     if magic == [0x1f, 0x8b] {
         return Ok(Box::new(BufReader::new(flate2::read::MultiGzDecoder::new(file))));
     }
     if path.extension().is_some_and(|e| e == "gz") {
-        bail!("{name} is not gzip, as its name says: download it again, or take .gz off its name");
+        bail!("{} is not gzip, as its name says: download it again, or take .gz off its name", path.display());
     }
     Ok(Box::new(BufReader::new(file)))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> anyhow::Error {
+    anyhow!("{} cannot be read ({}): name a .jsonl or .jsonl.gz file", path.display(), crate::config::plain(error))
 }
 
 /// The next line; `None` at the end.
@@ -109,10 +110,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_named() {
-        let whole = gzip(&"{\"id\":\"a\"}\n{\"id\":\"bbbbbbbbbbb\"}\n".repeat(1));
+        let whole = gzip(
+            "{\"id\":\"a\"}
+{\"id\":\"bcdefghijklmnopqrstuvwxyz\"}
+",
+        );
         for (name, bytes, words) in [
             ("t.jsonl.gz", &b"{\"id\":\"a\"}"[..], &["t.jsonl.gz", "is not gzip", "download it again"][..]),
-            ("t.jsonl.gz", &whole[..whole.len() - 9], &["t.jsonl.gz", "damaged", "download it again"]),
+            ("t.jsonl.gz", &whole[..whole.len() / 2], &["t.jsonl.gz", "damaged", "download it again"]),
             ("t.jsonl", b"{\"id\":\"a\"}\n{\"id\":\n", &["t.jsonl, line 2", "is not JSON", "download"]),
             ("t.jsonl", b"{\"id\":\"a\"}\n{\"name\":\"b\"}\n", &["line 2", "missing field \"id\"", "wanted: id"]),
             ("t.jsonl", b"{\"id\":7}\n", &["line 1", "expected a string", "wanted: id"]),

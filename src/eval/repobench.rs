@@ -46,9 +46,8 @@ struct Line {
     import_statement: String,
     cropped_code: String,
     next_line: String,
-    /// Which snippet the line needs: the context is given whole, so that only its presence is checked.
-    #[serde(rename = "gold_snippet_index")]
-    _gold: i64,
+    /// The snippet that the line needs; -1 where it needs none.
+    gold_snippet_index: i64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -66,6 +65,8 @@ struct Record {
     with: Outcome,
     /// Bytes of context that fitted.
     context: usize,
+    /// Whether the snippet that the line needs is wholly among them; absent where it needs none.
+    gold: Option<bool>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -97,7 +98,8 @@ impl Line {
         let context = self.context(window);
         let without = self.outcome(session, "")?;
         let with = if context.is_empty() { without.clone() } else { self.outcome(session, &context)? };
-        Ok(Record { without, with, context: context.len() })
+        let gold = usize::try_from(self.gold_snippet_index).ok().and_then(|n| self.context.get(n));
+        Ok(Record { without, with, gold: gold.map(|gold| context.contains(&gold.snippet)), context: context.len() })
     }
 
     fn outcome(&self, session: &Session<'_>, context: &str) -> Result<Outcome> {
@@ -166,18 +168,20 @@ fn rows(tasks: &[Task], records: &[Record], lite: bool) -> Vec<Row> {
     let mut rows = Vec::new();
     for language in &languages {
         let own: Vec<&Record> = tasks.iter().zip(records).filter(|(t, _)| of(t) == *language).map(|(_, r)| r).collect();
-        let fitted = own.iter().filter(|r| r.context > 0).count();
         let published = |on: bool| lite.then(|| PUBLISHED.iter().find(|(l, _)| on && l == language).map(|(_, figure)| *figure));
-        rows.push(row(language, "off", 0, &own.iter().map(|r| &r.without).collect::<Vec<_>>(), published(false)));
-        rows.push(row(language, "on", fitted, &own.iter().map(|r| &r.with).collect::<Vec<_>>(), published(true)));
+        let outcomes = |of: fn(&Record) -> &Outcome| own.iter().map(|r| of(r)).collect::<Vec<_>>();
+        rows.push(row([language, "off"], [0, 0], &outcomes(|r| &r.without), published(false)));
+        let fitted = [own.iter().filter(|r| r.context > 0).count(), own.iter().filter(|r| r.gold == Some(true)).count()];
+        rows.push(row([language, "on"], fitted, &outcomes(|r| &r.with), published(true)));
     }
     rows
 }
 
-fn row(language: &str, context: &str, fitted: usize, outcomes: &[&Outcome], published: Option<Option<f64>>) -> Row {
+/// `fitted`: prompts that held some context, and all of the snippet that the line needs.
+fn row([language, context]: [&str; 2], fitted: [usize; 2], outcomes: &[&Outcome], published: Option<Option<f64>>) -> Row {
     let share = |is: &dyn Fn(&Outcome) -> bool| percent(outcomes.iter().filter(|o| is(o)).count(), outcomes.len());
     let mut row: Row = vec![("language", language.into()), ("context", context.into()), ("tasks", outcomes.len().into())];
-    row.extend([("had context", fitted.into()), ("exact %", share(&|o| o.exact).into())]);
+    row.extend([("had context", fitted[0].into()), ("had gold", fitted[1].into()), ("exact %", share(&|o| o.exact).into())]);
     row.extend(published.map(|figure| ("published exact %", figure.map_or(Value::Null, Value::from))));
     row.push(("similarity", mean(outcomes.iter().map(|o| o.similarity)).into()));
     row.extend([("nothing %", share(&|o| o.suggested.text.is_empty()).into()), ("shown %", share(&|o| o.shown).into())]);
@@ -197,7 +201,7 @@ mod tests {
             import_statement: "import b".into(),
             cropped_code: "y = b.B()".into(),
             next_line: "    z = y.x".into(),
-            _gold: 0,
+            gold_snippet_index: 0,
         }
     }
 
@@ -231,10 +235,10 @@ mod tests {
     #[test]
     fn published_figures_stand_in_the_rows_with_context() {
         let outcome = Outcome { suggested: Suggested::default(), exact: false, similarity: 12.0, shown: false };
-        let record = Record { without: outcome.clone(), with: Outcome { exact: true, ..outcome }, context: 9 };
+        let record = Record { without: outcome.clone(), with: Outcome { exact: true, ..outcome }, context: 9, gold: Some(true) };
         let rows = rows(&[Task(1, line())], &[record], true);
         let column = |row: usize, name: &str| rows[row].iter().find(|(n, _)| *n == name).map(|(_, v)| v.clone()).expect("a column");
         assert_eq!((column(0, "published exact %"), column(1, "published exact %")), (Value::Null, 38.9.into()));
-        assert_eq!((column(0, "exact %"), column(1, "exact %"), column(1, "had context")), (0.0.into(), 100.0.into(), 1.into()));
+        assert_eq!((column(0, "exact %"), column(1, "exact %"), column(1, "had gold")), (0.0.into(), 100.0.into(), 1.into()));
     }
 }

@@ -137,8 +137,8 @@ fn context_of_other_files_reaches_the_prompt() {
     let (_folder, file) = folder("own.jsonl", &[task.clone(), task]);
     let engine = Knows { answers: vec![("secret", "z  = y.secret\n"), ("", "z = y\n")], probability: 0.5 };
     let found = report(&["repobench", &file], &engine).unwrap();
-    let row = |n| ["context", "tasks", "exact %", "similarity", "published exact %"].map(|name| value(&found, n, name));
-    assert_eq!(row(0), [json!("off"), json!(2), json!(0.0), json!(59.0), Value::Null]);
+    let row = |n| ["context", "had gold", "exact %", "similarity", "published exact %"].map(|name| value(&found, n, name));
+    assert_eq!(row(0), [json!("off"), json!(0), json!(0.0), json!(59.0), Value::Null]);
     assert_eq!(row(1), [json!("on"), json!(2), json!(100.0), json!(96.0), json!(38.9)]);
 }
 
