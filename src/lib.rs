@@ -21,7 +21,7 @@
 //! | [`cache`] | radix tree from tokens to latent blocks: lookup, lease, insert, evict; no tensor types |
 //! | [`tokens`] | tokenizer, fill-in-the-middle template, byte trie for healing, streaming decode |
 //! | [`model`] | DeepSeek-V2: configuration, weights, latent pool, forward |
-//! | [`verify`], [`complete`], [`demo`], [`bench`], [`doctor`] | the commands |
+//! | [`verify`], [`complete`], [`demo`], [`bench`], [`eval`], [`doctor`] | the commands |
 //!
 //! # Invariants
 //!
@@ -47,6 +47,7 @@ pub mod demo;
 pub mod doctor;
 pub mod document;
 pub mod engine;
+pub mod eval;
 pub mod lsp;
 pub mod model;
 pub mod prompt;

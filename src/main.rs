@@ -65,6 +65,11 @@ enum Command {
         #[command(subcommand)]
         bench: Bench,
     },
+    /// How good the suggestions are: published benchmarks, and holes in your own code.
+    Eval {
+        #[command(subcommand)]
+        benchmark: infill::eval::Benchmark,
+    },
     /// Compare a checkpoint's logits with the reference.safetensors beside it.
     Verify {
         dir: PathBuf,
@@ -142,6 +147,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Complete { target, place, json, model } => complete(&target, place.as_deref(), json, &model),
         Command::Demo { json, model } => demo(json, &model),
         Command::Bench { bench } => measure(&bench),
+        Command::Eval { benchmark } => evaluate(&benchmark),
         Command::Verify { dir, json } => verify(&dir, json),
         Command::Doctor { json, model } => doctor(json, &model),
         Command::Config { schema } => print_config(schema),
@@ -153,6 +159,14 @@ fn measure(bench: &Bench) -> Result<ExitCode> {
         Bench::Trace { options, model } => infill::bench::run(options, &config::merge(&model.layers()?)?.config)?,
         Bench::Quality { options, model } => infill::bench::quality::run(options, &config::merge(&model.layers()?)?.config)?,
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn evaluate(benchmark: &infill::eval::Benchmark) -> Result<ExitCode> {
+    let mut layers = config::user_layers()?;
+    layers.extend(benchmark.layers());
+    let config = config::merge(&layers)?.config;
+    infill::eval::run(benchmark, &config, &configured::open(&config)?)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -21,7 +21,7 @@ use score::{Score, Scorer, Text};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-mod cuts;
+pub(crate) mod cuts;
 mod score;
 
 /// Characters typed since the hole was frozen.

@@ -1,0 +1,160 @@
+//! `infill eval holes DIR`: holes cut out of real source files, by kind and by language.
+//!
+//! ```text
+//!     total = |a.count() + 1|⏎         line: a whole line after its indentation
+//!     total = a.co|unt() + 1|⏎         rest: from inside a line to its end
+//!     total = a.co|unt(|) + 1⏎         mid-line: text on both sides of it stays
+//!     if a:⏎        |b()⏎        c()|⏎   block: a body of two lines or more
+//! ```
+//! The same files, options and seed give the same holes. They are drawn evenly over kinds and languages, then over the
+//! files of a language, then over a file's lines.
+use super::score::{Marks, mean, percent};
+use super::table::{Report, Row};
+use super::{Gap, How, Session, Suggested};
+use crate::complete::language;
+use crate::document::Document;
+use anyhow::Result;
+use cut::{Hole, Kind};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+mod cut;
+
+/// What to run.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// A folder of source files. Hidden folders, target, node_modules and __pycache__ are left out.
+    pub dir: PathBuf,
+    /// How many holes, over all kinds and languages.
+    #[arg(long, default_value_t = 400)]
+    pub holes: usize,
+    /// Another seed cuts elsewhere.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub how: How,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Record {
+    kind: Kind,
+    language: String,
+    truth: String,
+    #[serde(flatten)]
+    suggested: Suggested,
+    #[serde(flatten)]
+    marks: Marks,
+    shown: bool,
+    /// Errors that the text has with the suggestion and had not before.
+    parse_errors: Option<usize>,
+}
+
+pub(super) fn measure<'a>(options: &Options, session: impl FnOnce() -> Result<Session<'a>>) -> Result<Report> {
+    let sources = cut::read(&options.dir, options.seed)?;
+    let mut holes = cut::draw(&sources.files, options.holes, options.seed)?;
+    holes.truncate(options.how.limit());
+    let session = session()?;
+    let data = format!("{} ({} files, {} bytes)", options.dir.display(), sources.files.len(), sources.bytes());
+    let mut settings = session.settings("holes", &data);
+    settings.add("holes", options.holes.into());
+    settings.add("seed", options.seed.into());
+    let records = session.each(&holes, &settings, |hole| hole.id.clone(), |hole| one(hole, &session))?;
+    let mut notes = vec![session.shown_note()];
+    notes.extend(sources.left_out_note());
+    Ok(Report { settings, rows: rows(&records), notes })
+}
+
+fn one(hole: &Hole, session: &Session<'_>) -> Result<Record> {
+    let suggested = session.suggest(&hole.gap)?;
+    Ok(Record {
+        kind: hole.kind,
+        language: hole.language.clone(),
+        truth: hole.gap.truth.clone(),
+        marks: Marks::new(&hole.gap, &suggested),
+        shown: session.shows(&suggested),
+        parse_errors: parse_errors(&hole.gap, &suggested),
+        suggested,
+    })
+}
+
+/// Syntax errors that accepting brings; `None` where there is no grammar.
+fn parse_errors(gap: &Gap, suggested: &Suggested) -> Option<usize> {
+    let text = Document::new(&gap.path, language(gap.path.as_ref()), 1, &(gap.before.clone() + &gap.after)).settled();
+    let before = text.syntax.as_ref()?;
+    let after = before.after(&text.rope, gap.before.len(), suggested.replaces, &suggested.text)?;
+    Some(after.errors().saturating_sub(before.errors()))
+}
+
+/// By kind and language, a kind's languages together, and all together.
+fn rows(records: &[Record]) -> Vec<Row> {
+    let kinds: BTreeSet<Kind> = records.iter().map(|r| r.kind).collect();
+    let languages: BTreeSet<&str> = records.iter().map(|r| r.language.as_str()).collect();
+    let mut rows = Vec::new();
+    for kind in kinds {
+        let own: Vec<&Record> = records.iter().filter(|r| r.kind == kind).collect();
+        for language in &languages {
+            let both: Vec<&Record> = own.iter().copied().filter(|r| r.language == *language).collect();
+            rows.extend((!both.is_empty()).then(|| row(kind.name(), language, &both)));
+        }
+        rows.extend((languages.len() > 1).then(|| row(kind.name(), "all", &own)));
+    }
+    rows.push(row("all", "all", &records.iter().collect::<Vec<_>>()));
+    rows
+}
+
+fn row(kind: &str, language: &str, records: &[&Record]) -> Row {
+    let share = |is: &dyn Fn(&Record) -> bool| percent(records.iter().filter(|r| is(r)).count(), records.len());
+    let sum = |of: &dyn Fn(&Record) -> usize| records.iter().map(|r| of(r)).sum();
+    let shown: Vec<&&Record> = records.iter().filter(|r| r.shown).collect();
+    let right = shown.iter().filter(|r| r.marks.prefix).count();
+    let mut row: Row = vec![("kind", kind.into()), ("language", language.into()), ("holes", records.len().into())];
+    row.extend([("exact %", share(&|r| r.marks.exact).into()), ("prefix %", share(&|r| r.marks.prefix).into())]);
+    row.push(("similarity", mean(records.iter().map(|r| r.marks.similarity)).into()));
+    row.push(("saved %", percent(sum(&|r| r.marks.saved), sum(&|r| r.marks.chars)).into()));
+    row.extend([("nothing %", share(&|r| r.suggested.text.is_empty()).into()), ("shown %", share(&|r| r.shown).into())]);
+    row.push(("right of shown %", if shown.is_empty() { serde_json::Value::Null } else { percent(right, shown.len()).into() }));
+    let parsed: Vec<usize> = records.iter().filter_map(|r| r.parse_errors).collect();
+    if !parsed.is_empty() {
+        row.push(("new parse errors %", percent(parsed.iter().filter(|errors| **errors > 0).count(), parsed.len()).into()));
+    }
+    row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(kind: Kind, language: &str, exact: bool, parse_errors: Option<usize>) -> Record {
+        let marks = Marks { exact, prefix: exact, similarity: 50.0, saved: if exact { 4 } else { 0 }, chars: 4 };
+        let suggested = Suggested { text: "x".into(), ..Suggested::default() };
+        Record { kind, language: language.into(), truth: "x = 1".into(), suggested, marks, shown: exact, parse_errors }
+    }
+
+    fn value(row: &Row, name: &str) -> Option<serde_json::Value> {
+        row.iter().find(|(n, _)| *n == name).map(|(_, value)| value.clone())
+    }
+
+    #[test]
+    fn figures_stand_by_kind_by_language_and_together() {
+        let records = [
+            record(Kind::Line, "python", true, None),
+            record(Kind::Line, "python", false, None),
+            record(Kind::Line, "rust", false, None),
+            record(Kind::Block, "rust", false, None),
+        ];
+        let rows = rows(&records);
+        let names: Vec<_> = rows.iter().map(|r| format!("{} {}", r[0].1, r[1].1).replace('"', "")).collect();
+        assert_eq!(names, ["line python", "line rust", "line all", "block rust", "block all", "all all"]);
+        let shares = ["exact %", "prefix %", "saved %", "shown %", "right of shown %"].map(|name| value(&rows[0], name));
+        assert_eq!(shares, [50.0, 50.0, 50.0, 50.0, 100.0].map(|share| Some(share.into())));
+        assert_eq!((value(&rows[5], "exact %"), value(&rows[5], "holes")), (Some(25.0.into()), Some(4.into())));
+        assert_eq!(value(&rows[3], "right of shown %"), Some(serde_json::Value::Null), "nothing was shown");
+    }
+
+    #[test]
+    fn parse_errors_have_no_column_where_there_is_no_grammar() {
+        let column = |errors| value(&row("line", "rust", &[&record(Kind::Line, "rust", true, errors)]), "new parse errors %");
+        assert_eq!((column(None), column(Some(0)), column(Some(2))), (None, Some(0.0.into()), Some(100.0.into())));
+    }
+}
