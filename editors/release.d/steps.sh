@@ -65,13 +65,13 @@ try_it() {
 }
 
 # What runs a platform's programs here: nothing (they run themselves) or an emulator; fails where neither is at hand.
-# For arm64: apt-get install qemu-user-static libc6-arm64-cross
+# For arm64: apt-get install qemu-user-static libc6-arm64-cross. Not wine: Debian 12's (8.0) lacks bcryptprimitives.dll, which
+# every Rust program needs.
 runner() {
     local libc=/usr/aarch64-linux-gnu
     case $(uname -m)-$1 in
         x86_64-linux-x64 | aarch64-linux-arm64) ;;
         *-linux-arm64) [ -d $libc/lib ] && command -v qemu-aarch64-static >/dev/null && echo "qemu-aarch64-static -L $libc" ;;
-        *-win32-x64) command -v wine64 || command -v wine ;;
         *) false ;;
     esac
 }
