@@ -1,12 +1,16 @@
 // The commands, the menu behind the status bar item, and choosing a model.
 //
 //   infill.toggleLanguage in a Markdown file   ->   "infill.languages": ["!markdown"]
+import { execFile } from "node:child_process";
 import * as vscode from "vscode";
 import type { Offers } from "./offers";
 import { ACCEPTED, type Server } from "./server";
 import { chosen, covers, toggled } from "./settings";
 import { counts } from "./status";
 import type { StatusBar } from "./statusBar";
+
+const REPORT = "infill-doctor";
+let reports = 0;
 
 type Run = (...args: string[]) => unknown;
 
@@ -30,6 +34,8 @@ export function register(context: vscode.ExtensionContext, server: Server, bar: 
   for (const [name, run] of Object.entries(commands)) {
     context.subscriptions.push(vscode.commands.registerCommand(name, run));
   }
+  const reader = { provideTextDocumentContent: () => report(server) };
+  context.subscriptions.push(vscode.workspace.registerTextDocumentContentProvider(REPORT, reader));
 }
 
 /** VS Code's own commands, with word to the server of what was taken or refused. */
@@ -123,16 +129,25 @@ async function pick(options: vscode.OpenDialogOptions): Promise<string | undefin
   return picked?.[0]?.fsPath;
 }
 
-/** As a task, so that no shell has to quote the program's path. */
+/** What `infill doctor` says, as a text to read. */
 async function doctor(server: Server): Promise<void> {
   if (!server.found) {
     await server.restart();
     return;
   }
-  const run = new vscode.ProcessExecution(server.found.path, ["doctor"]);
-  const task = new vscode.Task({ type: "process" }, vscode.TaskScope.Workspace, "doctor", "infill", run, []);
-  task.presentationOptions = { reveal: vscode.TaskRevealKind.Always, panel: vscode.TaskPanelKind.Dedicated, clear: true, focus: true };
-  await vscode.tasks.executeTask(task);
+  // A number makes it a new text: VS Code keeps what it has shown.
+  const uri = vscode.Uri.from({ scheme: REPORT, path: `infill doctor ${++reports}` });
+  await vscode.window.showTextDocument(uri, { preview: true });
+}
+
+/** It exits with 1 when something needs a remedy: that is a report too. */
+function report(server: Server): Promise<string> {
+  const program = server.found?.path ?? "infill";
+  return new Promise((resolve) => {
+    execFile(program, ["doctor"], { timeout: 60_000, windowsHide: true }, (error, out, said) => {
+      resolve(`${program} doctor\n\n${out + said || String(error)}`);
+    });
+  });
 }
 
 function version(context: vscode.ExtensionContext, server: Server): void {

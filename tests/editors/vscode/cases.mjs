@@ -146,6 +146,18 @@ export const CASES = {
     await labelled(window, /infill is ready/);
   },
 
+  async doctor({ window }) {
+    await window.clickStatus();
+    await window.choose("Check the installation");
+    const report = window.page.locator(".editor-group-container.active .view-lines");
+    const said = await until("what infill doctor says", async () => {
+      const text = (await report.count()) > 0 ? (await report.innerText()).replaceAll("\u00a0", " ") : "";
+      return text.includes("memory") && text;
+    });
+    assert.match(said, /ok\s+model\s+nano/);
+    await window.screenshot("doctor");
+  },
+
   async crash(desk) {
     const { pid } = desk.editor.started();
     process.kill(pid, "SIGKILL");

@@ -24,7 +24,7 @@ export const PLACES = {
   tabs: { file: TABLE, below: '\t\tRange::new("rain", 0.0, 200.0),', line: '\t\tRange::new("snow", 0.0, 200.0),', from: 3 },
   save: RAIN,
   accept_word: WIND,
-  accept_line: { ...MEAN, extra: "\n    def print_some(self) -> None:\n", line: '        print("temperature", self.mean_temperature())', from: 1 },
+  accept_line: { ...MEAN, extra: "\n\nclass Totals:\n    def __init__(self, readings: list[Reading]) -> None:\n", line: "        if readings:", from: 1 },
   dismiss: WIND,
   toggle: WIND,
   crash: WIND,

@@ -91,7 +91,7 @@ export class Window {
       const isGhost = (node) => /ghost-text/.test(node.className);
       const spans = [...line.querySelectorAll("span > span")];
       const join = (nodes) => nodes.map(plain).join("");
-      const below = [...editor.querySelectorAll(".view-zones [class*='ghost-text'] .view-line")].map((node) => `\n${plain(node)}`).join("");
+      const below = [...editor.querySelectorAll(".view-zones .suggest-preview-text .view-line")].map((node) => `\n${plain(node)}`).join("");
       return { text: join(spans.filter((s) => !isGhost(s))), ghost: join(spans.filter(isGhost)) + below, whole: join(spans) + below };
     });
   }
