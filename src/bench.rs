@@ -6,17 +6,24 @@
 //! infill bench trace fixtures/trace/short.json --timed 200              200 keys through the real engine
 //! … --timed 200 --against http://127.0.0.1:8012                         and the same keys to a llama.cpp server
 //! infill bench quality held-out/                                        is quality the price? See `quality`
+//! infill bench context project/                                         does the prompt hold what the next line needs?
 //! ```
 use crate::config::Config;
+use crate::context::rules::Rules;
+use crate::context::walk::walk;
+use crate::context::workspace::Workspace;
 use crate::prompt::Reanchor;
 use crate::tokens::Tokens;
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use trace::Trace;
 
 mod against;
+pub mod context;
 mod count;
 mod plot;
 pub mod quality;
@@ -57,6 +64,9 @@ pub struct Options {
     /// Layouts to count.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Layout::PsmSliding, Layout::PsmAnchored, Layout::SpmAnchored, Layout::Frozen])]
     pub layout: Vec<Layout>,
+    /// Count as if the file stood in this folder: its other files are context.
+    #[arg(long, value_name = "DIR")]
+    pub beside: Option<PathBuf>,
     /// Stop after so many typed characters.
     #[arg(long, default_value_t = usize::MAX, hide_default_value = true)]
     pub chars: usize,
@@ -167,7 +177,7 @@ pub fn run(options: &Options, config: &Config) -> Result<()> {
         None => {
             let tokens = tokenizer(options.tokenizer.as_deref(), config)?;
             for layout in &options.layout {
-                rows.push(count::count(&trace, *layout, &tokens, config, options.chars));
+                rows.push(count::count(&trace, *layout, &tokens, config, options.chars, beside(options)?.as_ref()));
             }
         }
     }
@@ -228,6 +238,17 @@ fn notes(rows: &[Row]) {
             row.name
         );
     }
+}
+
+/// The workspace that `--beside` names, with the trace's document open in it.
+fn beside(options: &Options) -> Result<Option<Arc<Workspace>>> {
+    let Some(folder) = &options.beside else { return Ok(None) };
+    let rules = Rules::new(folder, &[]).map_err(anyhow::Error::msg)?;
+    let workspace = Workspace::default();
+    let seen = walk(&rules, "", &workspace.index, &AtomicBool::new(false), |_| {});
+    anyhow::ensure!(seen.files > 1, "{} has {} source files: name the folder of a project", folder.display(), seen.files);
+    workspace.opened("file:///trace.rs", "src/trace.rs", true);
+    Ok(Some(Arc::new(workspace)))
 }
 
 #[cfg(test)]

@@ -26,6 +26,8 @@ pub struct Config {
     pub model: String,
     /// Where the model runs: "auto" or "cpu".
     pub device: Device,
+    /// Files that are never shown to the model as context, on top of secrets, hidden and ignored ones: patterns as in a .gitignore, such as ["*.secret", "vendor/"].
+    pub exclude: Vec<String>,
     /// What is suggested, and how it is offered.
     pub completion: Completion,
     /// What the model sees.
@@ -41,6 +43,7 @@ impl Default for Config {
             languages: Vec::new(),
             model: "nano".into(),
             device: Device::Auto,
+            exclude: Vec::new(),
             completion: Completion::default(),
             context: Context::default(),
             cache: Cache::default(),
@@ -139,14 +142,16 @@ impl Threshold {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Context {
-    /// Tokens of the file around the cursor: about three quarters before it, one quarter after.
+    /// Tokens of the prompt: about three quarters before the cursor, one quarter after.
     #[schemars(range(min = 64, max = 131072))]
     pub tokens: usize,
+    /// Show the model what other files of the workspace define, too, and recent edits. Read into memory only.
+    pub other_files: bool,
 }
 
 impl Default for Context {
     fn default() -> Self {
-        Context { tokens: 2048 }
+        Context { tokens: 2048, other_files: true }
     }
 }
 
@@ -269,6 +274,9 @@ pub fn check(layer: &Layer) -> Result<(), ConfigError> {
     if !(64..=131_072).contains(&config.context.tokens) {
         return bad("context.tokens", format!("{} is out of range: 64 to 131072", config.context.tokens));
     }
+    if let Err(why) = crate::context::rules::Rules::new(Path::new("/"), &config.exclude) {
+        return bad("exclude", why);
+    }
     if let Err(why) = config.completion.show_threshold.get() {
         return bad("completion.show_threshold", why);
     }
@@ -386,7 +394,7 @@ pub fn env_name(key: &str) -> String {
 
 /// Lists are written with commas; numbers and true/false as such; everything else is text.
 fn env_value(key: &str, text: &str) -> Value {
-    if key == "languages" {
+    if matches!(key, "languages" | "exclude") {
         return text.split(',').map(str::trim).filter(|s| !s.is_empty()).collect();
     }
     match serde_json::from_str::<Value>(text) {

@@ -1,64 +1,72 @@
-//! What else the model should see, when the file does not fit.
+//! What the model should see beside the text around the cursor.
 //!
 //! ```text
-//! import json                       the imports above the window,
-//! class Shop:                       and the headers of what encloses its first line,
-//!     def total(self):              stand before it
+//! # shop/tax.py                     from other files: what the imports and the names near the cursor mean
+//! def rate(country: str) -> float:
+//! # shop/cart.py
+//! import json                       from the file itself, where it does not fit: the imports,
+//! class Cart:                       and the headers of what encloses the window
+//!     def total(self):
 //!         …
 //!         return sum(p.price|
 //! ```
-//! Both depend on where the window starts, not on the cursor: what encloses the cursor and begins above the window
-//! encloses the window's start too. So the head of the prompt stays while the window stays, and the cache holds.
-use crate::document::Snapshot;
-use std::ops::Range;
+//! | module | |
+//! |---|---|
+//! | [`outline`] | imports and enclosing headers of the file itself |
+//! | [`units`] | what a file defines, as texts |
+//! | [`index`] | the units of a workspace by name, in memory only |
+//! | [`rules`] | what is never read, and why |
+//! | [`walk`] | reads a workspace, within bounds |
+//! | [`gather`] | which units, for a place in a text |
+//! | [`trail`] | recent edits |
+//! | [`workspace`] | all of it together, for one client |
+pub mod gather;
+pub mod index;
+pub mod outline;
+pub mod rules;
+pub mod trail;
+pub mod units;
+pub mod walk;
+pub mod workspace;
 
-/// Imports and enclosing headers above `start`, in the file's order, in at most `limit` bytes; headers go first when
-/// not all fits. Empty where there is no syntax.
-pub fn outline(text: &Snapshot, start: usize, limit: usize) -> String {
-    let Some(syntax) = text.syntax.as_ref().filter(|_| start > 0) else { return String::new() };
-    let lines = |range: Range<usize>| text.text(text.line_start(range.start), range.end).trim_end().to_string() + "\n";
-    let headers: Vec<String> = syntax.headers(&text.rope, start).into_iter().map(lines).collect();
-    let headers = within(headers.into_iter().rev(), limit);
-    let left = limit - headers.iter().map(String::len).sum::<usize>();
-    let imports = within(syntax.imports(&text.rope, start).into_iter().map(lines), left);
-    imports.into_iter().chain(headers.into_iter().rev()).collect()
+use crate::document::Snapshot;
+
+/// What other files have to say about a place.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Context {
+    /// For the beginning of the prompt; empty, or whole lines.
+    pub text: String,
+    /// What is in it, the most telling first: names of files and units.
+    pub keys: Vec<String>,
 }
 
-/// As many of the first ones as fit.
-fn within(all: impl Iterator<Item = String>, limit: usize) -> Vec<String> {
-    let mut used = 0;
-    all.take_while(|text| {
-        used += text.len();
-        used <= limit
-    })
-    .collect()
+impl Context {
+    /// Whether the most telling of what another one holds is here too: then changing over would cost the cache and gain
+    /// little.
+    pub fn serves(&self, newer: &Context) -> bool {
+        const TELLING: usize = 3;
+        newer.keys.iter().take(TELLING).all(|key| self.keys.contains(key))
+    }
+}
+
+/// A source of context. No IO: it is asked while a key waits.
+pub trait Neighbours: Send + Sync + std::fmt::Debug {
+    /// Context for the text around byte `at`, in at most `limit` bytes.
+    fn context(&self, text: &Snapshot, at: usize, limit: usize) -> Context;
+    /// Whether there is anything to say at all: where not, a prompt keeps no room for it.
+    fn any(&self) -> bool;
+}
+
+/// How a comment line begins in a language, and how it ends.
+pub fn comment(language: &str) -> (&'static str, &'static str) {
+    match language {
+        "python" | "ruby" | "shellscript" | "bash" | "sh" | "toml" | "yaml" | "makefile" | "dockerfile" | "r" | "perl" => ("# ", ""),
+        "lua" | "sql" | "haskell" => ("-- ", ""),
+        "html" | "xml" | "markdown" => ("<!-- ", " -->"),
+        "css" => ("/* ", " */"),
+        _ => ("// ", ""),
+    }
 }
 
 #[cfg(all(test, feature = "languages"))]
-mod tests {
-    use super::*;
-    use crate::document::Document;
-
-    const TEXT: &str = "import json\nfrom os import path\n\n\nclass Shop:\n    \"\"\"Sells.\"\"\"\n\n    def total(self,\n              tax):\n        a = 1\n        return a\n\n    def other(self):\n        pass\n";
-
-    fn outline_at(line: &str, limit: usize) -> String {
-        let text = Document::new("u", "python", 1, TEXT).settled();
-        outline(&text, TEXT.find(line).expect("there"), limit)
-    }
-
-    #[test]
-    fn imports_and_enclosing_headers_stay() {
-        let all = "import json\nfrom os import path\nclass Shop:\n    def total(self,\n              tax):\n";
-        assert_eq!(outline_at("        return a", 500), all);
-        assert_eq!(outline_at("    def other", 500), "import json\nfrom os import path\nclass Shop:\n");
-        assert_eq!(outline_at("import json", 500), "", "nothing is above the first line");
-        assert_eq!(outline(&Document::new("u", "plaintext", 1, TEXT).settled(), 100, 500), "");
-    }
-
-    #[test]
-    fn headers_go_first_when_not_all_fits() {
-        assert_eq!(outline_at("        return a", 64), "import json\nclass Shop:\n    def total(self,\n              tax):\n");
-        assert_eq!(outline_at("        return a", 45), "    def total(self,\n              tax):\n");
-        assert_eq!(outline_at("        return a", 5), "");
-    }
-}
+mod tests;

@@ -118,6 +118,13 @@ impl LanguageServer for Backend {
                 position_encoding: Some(encoding),
                 text_document_sync: Some(lsp::TextDocumentSyncCapability::Options(sync)),
                 completion_provider: completion,
+                workspace: Some(lsp::WorkspaceServerCapabilities {
+                    workspace_folders: Some(lsp::WorkspaceFoldersServerCapabilities {
+                        supported: Some(true),
+                        change_notifications: Some(lsp::OneOf::Left(true)),
+                    }),
+                    file_operations: None,
+                }),
                 ..Default::default()
             },
             server_info: Some(lsp::ServerInfo { name: "infill".into(), version: Some(env!("CARGO_PKG_VERSION").into()) }),
@@ -126,6 +133,7 @@ impl LanguageServer for Backend {
 
     async fn initialized(&self, _: lsp::InitializedParams) {
         self.session.say_pending();
+        self.session.watch(self.client.clone());
         self.session.report_status(self.client.clone());
     }
 
@@ -141,6 +149,8 @@ impl LanguageServer for Backend {
     async fn did_change(&self, _: lsp::DidChangeTextDocumentParams) {}
     async fn did_save(&self, _: lsp::DidSaveTextDocumentParams) {}
     async fn did_close(&self, _: lsp::DidCloseTextDocumentParams) {}
+    async fn did_change_watched_files(&self, _: lsp::DidChangeWatchedFilesParams) {}
+    async fn did_change_workspace_folders(&self, _: lsp::DidChangeWorkspaceFoldersParams) {}
 
     async fn shutdown(&self) -> Result<()> {
         self.session.shut_down();

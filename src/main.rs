@@ -12,7 +12,7 @@ use infill::config::{self, Layer};
 use infill::engine::configured;
 use infill::engine::{Engine, Unavailable};
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -80,6 +80,9 @@ enum Command {
     Doctor {
         #[arg(long)]
         json: bool,
+        /// Whether FILE is shown to the model as context for other files, and why not.
+        #[arg(long, value_name = "FILE")]
+        explain: Option<PathBuf>,
         #[command(flatten)]
         model: Model,
     },
@@ -99,6 +102,11 @@ enum Bench {
         options: infill::bench::Options,
         #[command(flatten)]
         model: Model,
+    },
+    /// Whether the prompt holds the definitions that the next line needs: recall, for the lines of a project.
+    Context {
+        #[command(flatten)]
+        options: infill::bench::context::Options,
     },
     /// What the frozen hole costs in quality: held-out lines against a fresh prefix-suffix split.
     Quality {
@@ -149,7 +157,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Bench { bench } => measure(&bench),
         Command::Eval { benchmark } => evaluate(&benchmark),
         Command::Verify { dir, json } => verify(&dir, json),
-        Command::Doctor { json, model } => doctor(json, &model),
+        Command::Doctor { explain: Some(file), json, .. } => explain(&file, json),
+        Command::Doctor { json, model, explain: None } => doctor(json, &model),
         Command::Config { schema } => print_config(schema),
     }
 }
@@ -157,6 +166,7 @@ fn run(command: Command) -> Result<ExitCode> {
 fn measure(bench: &Bench) -> Result<ExitCode> {
     match bench {
         Bench::Trace { options, model } => infill::bench::run(options, &config::merge(&model.layers()?)?.config)?,
+        Bench::Context { options } => infill::bench::context::run(options)?,
         Bench::Quality { options, model } => infill::bench::quality::run(options, &config::merge(&model.layers()?)?.config)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -260,6 +270,13 @@ fn verify(dir: &std::path::Path, json: bool) -> Result<ExitCode> {
         );
     }
     Ok(if report.pass { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn explain(file: &Path, json: bool) -> Result<ExitCode> {
+    let config = config::merge(&config::user_layers()?)?.config;
+    let said = infill::doctor::explain::explain(file, &config)?;
+    println!("{}", if json { serde_json::to_string(&said)? } else { said.to_string() });
+    Ok(if said.read { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn doctor(json: bool, model: &Model) -> Result<ExitCode> {

@@ -15,12 +15,16 @@
 //! cursor when nothing else stands on the line, so that typing over them changes nothing.
 //!
 //! **What stands above the window.** When the file does not fit, its imports and the headers of what encloses the window's
-//! first line ([`crate::context`]), in up to a fifth of the prefix. It is made with the hole and frozen with it.
+//! first line ([`crate::context`]), in up to a fifth of the prefix; and before all that what other files have to say, in a
+//! quarter of it, or what the window leaves free. It is made with the hole and frozen with it. A new hole keeps the old
+//! one's context as long as its window stays and the context fits, so that splitting anew costs the lines between; when
+//! that is no longer what matters, a better one is prefilled in a pause ([`Hole::with_context`]).
 //!
 //! **Why the line's start.** On the first 10,000 typed characters of the trace in the README (tokens per character, in the
 //! foreground and in all): the line's start 13.5 and 30.5, the statement's 13.8 and 31.0, two lines further up 14.3 and 32.1,
 //! the enclosing block's 15.8 and 39.0.
-use crate::context::outline;
+use crate::context::outline::outline;
+use crate::context::{Context, Neighbours};
 use crate::document::Snapshot;
 
 /// Most characters that may have come between the cursor and the frozen suffix, or gone from the suffix's head.
@@ -66,10 +70,13 @@ pub enum Reanchor {
 pub struct Hole {
     start: usize,
     anchor: usize,
-    /// What stands above the window, and the window's text up to the anchor.
+    /// Context, what stands above the window, and the window's text up to the anchor.
     prefix: String,
     /// Bytes of `prefix` before the window.
     head: usize,
+    context: Context,
+    /// Most bytes that the context may take.
+    room: usize,
     suffix: String,
     short: usize,
     tail: usize,
@@ -79,16 +86,52 @@ impl Hole {
     /// Splits at the start of the cursor's line. The window's start is kept from `previous` while it serves (a window
     /// that slides shifts every token, and no cached prefix would ever match again).
     pub fn new(text: &Snapshot, cursor: usize, budget: &Budget, previous: Option<&Hole>) -> Hole {
+        Hole::beside(None, text, cursor, budget, previous)
+    }
+
+    /// The same, with what other files have to say.
+    pub fn beside(around: Option<&dyn Neighbours>, text: &Snapshot, cursor: usize, budget: &Budget, previous: Option<&Hole>) -> Hole {
+        let around = around.filter(|around| around.any());
+        let reserve = if around.is_some() { budget.prefix / 4 } else { 0 };
         let anchor = text.line_start(cursor);
         let anchor = if cursor - anchor > budget.tail { cursor } else { anchor };
-        let head = if anchor > budget.prefix && text.syntax.is_some() { budget.prefix / 5 } else { 0 };
-        let start = window_start(text, anchor, budget.prefix - head, previous.map(|h| h.start));
+        let window = budget.prefix - reserve;
+        let head = if anchor > window && text.syntax.is_some() { budget.prefix / 5 } else { 0 };
+        let start = window_start(text, anchor, window - head, previous.map(|h| h.start));
         let outline = outline(text, start, head);
+        let free = budget.prefix - outline.len() - (anchor - start);
+        // Not all that is free: the window grows into it.
+        let room = if around.is_some() { (free / 4 * 3).max(reserve).min(budget.prefix / 2) } else { 0 };
+        let old = previous.filter(|old| old.room > 0 && old.context.text.len() <= free);
+        let context = match (around, old) {
+            (None, _) => Context::default(),
+            (Some(_), Some(old)) if old.start == start => old.context.clone(),
+            (Some(around), old) => {
+                let new = around.context(text, cursor, room);
+                old.filter(|old| old.context.serves(&new)).map_or(new, |old| old.context.clone())
+            }
+        };
         let from = cursor + closers_at(text, cursor);
         let suffix = text.text(from, (from + budget.suffix).min(text.rope.len_bytes()));
         let short = cut_at_line(&suffix, budget.short);
-        let (head, prefix) = (outline.len(), outline + &text.text(start, anchor));
-        Hole { start, anchor, prefix, head, suffix, short, tail: budget.tail }
+        let prefix = [&context.text, &outline, &text.text(start, anchor)].map(String::as_str).concat();
+        let head = context.text.len() + outline.len();
+        Hole { start, anchor, prefix, head, context, room, suffix, short, tail: budget.tail }
+    }
+
+    /// The same split with another context.
+    pub fn with_context(&self, context: Context) -> Hole {
+        let bare = &self.prefix[self.context.text.len()..];
+        let head = self.head - self.context.text.len() + context.text.len();
+        Hole { prefix: context.text.clone() + bare, head, context, ..self.clone() }
+    }
+
+    /// What other files say now, if that is something else than what they said when the hole was made.
+    pub fn better_context(&self, around: &dyn Neighbours, text: &Snapshot, cursor: usize) -> Option<Context> {
+        if self.room == 0 || !around.any() {
+            return None;
+        }
+        Some(around.context(text, cursor, self.room)).filter(|new| !self.context.serves(new))
     }
 
     /// The tail at this cursor, if the hole still holds there; else why not.

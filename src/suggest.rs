@@ -9,12 +9,14 @@
 //! Events go in (`ask`, `text`, `done`, `edited`, `cancel`, `idle`), [`Action`]s come out; the caller performs them in
 //! order. Each ask gets exactly one `Answer`, `Supersede` or `Fail`, unless it was cancelled by its client.
 use crate::config::{Config, Layout, Lines};
+use crate::context::Neighbours;
 use crate::document::{Edit, Snapshot};
 use crate::engine::{EngineError, Finish, Priority, Request};
 use crate::prompt::{Budget, Hole, Reanchor};
 use live::{Draft, Live};
 use manners::{Plan, fit};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 mod balance;
 mod live;
@@ -124,6 +126,8 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct Suggest {
     settings: Settings,
+    /// What other files have to say.
+    around: Option<Arc<dyn Neighbours>>,
     hole: Option<Hole>,
     /// The long suffix has been prefilled for this hole.
     long: bool,
@@ -146,9 +150,16 @@ fn next_id() -> u64 {
 }
 
 impl Suggest {
+    /// For a text that is looked at alone.
     pub fn new(settings: Settings) -> Suggest {
+        Suggest::beside(None, settings)
+    }
+
+    /// For a text in a workspace.
+    pub fn beside(around: Option<Arc<dyn Neighbours>>, settings: Settings) -> Suggest {
         Suggest {
             settings,
+            around,
             hole: None,
             long: false,
             live: None,
@@ -323,7 +334,7 @@ impl Suggest {
         *self.counts.reanchors.entry(why).or_default() += 1;
         self.abort();
         self.stop_prefill();
-        let hole = Hole::new(text, cursor, &self.settings.budget, self.hole.as_ref());
+        let hole = self.hole_at(text, cursor);
         let tail = hole.tail(text, cursor).unwrap_or_default();
         self.long = !hole.has_more();
         self.rejected.clear();
@@ -438,9 +449,12 @@ impl Suggest {
         let tail = self.hole.as_ref().and_then(|hole| hole.tail(&text, cursor).ok());
         let ahead = tail.is_none_or(|tail| tail.contains('\n') && tail.len() > self.settings.budget.tail / 2);
         let next = match &self.hole {
-            Some(_) if self.long && !ahead => return,
-            Some(hole) if !ahead => hole.clone(),
-            old => Hole::new(&text, cursor, &self.settings.budget, old.as_ref()),
+            Some(hole) if !ahead => match self.better(hole, &text, cursor) {
+                Some(hole) => hole,
+                None if self.long => return,
+                None => hole.clone(),
+            },
+            _ => self.hole_at(&text, cursor),
         };
         let Ok(tail) = next.tail(&text, cursor) else { return };
         let (prefix, suffix, tail) = self.split(&next, &text, cursor, &tail, true);
@@ -448,6 +462,16 @@ impl Suggest {
         let request = Request { prefix, suffix, tail, priority: Priority::Background, ..Request::default() };
         self.prefill = Some((id, next));
         self.actions.push(Action::Start { id, request });
+    }
+
+    fn hole_at(&self, text: &Snapshot, cursor: usize) -> Hole {
+        Hole::beside(self.around.as_deref(), text, cursor, &self.settings.budget, self.hole.as_ref())
+    }
+
+    /// This hole with what other files say by now, where that is something else.
+    fn better(&self, hole: &Hole, text: &Snapshot, cursor: usize) -> Option<Hole> {
+        let context = hole.better_context(self.around.as_deref()?, text, cursor)?;
+        Some(hole.with_context(context))
     }
 
     /// The prefill is done: its hole is the cheaper one from now on. The shown suggestion stays, where it still can.

@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::time::Instant;
 use tree_sitter::{Node, QueryCursor, QueryCursorOptions, QueryCursorState, StreamingIterator, Tree};
 
+pub mod definitions;
 mod languages;
 mod parse;
 
@@ -129,6 +130,9 @@ impl Syntax {
         let mut matches = cursor.matches_with_options(&self.grammar.query, self.tree.root_node(), text, options);
         let mut all = Vec::new();
         while let Some(found) = matches.next() {
+            if found.captures.iter().any(|c| self.grammar.role(c.index) == Some(Role::Definition)) {
+                continue;
+            }
             let node = |role: Role| found.captures.iter().find(|c| self.grammar.role(c.index) == Some(role)).map(|c| c.node);
             match node(Role::Scope) {
                 Some(scope) => {
@@ -156,6 +160,11 @@ fn closed_comment(rope: &Rope, end: usize) -> bool {
 fn is_empty(rope: &Rope, body: &Range<usize>, cursor: usize) -> bool {
     let blank = |range: Range<usize>| rope.byte_slice(range).chars().all(char::is_whitespace);
     rope.byte(body.start) == b'{' && blank(body.start + 1..cursor) && blank(cursor..body.end.saturating_sub(1).max(cursor))
+}
+
+/// Whether there is a grammar for an LSP language id.
+pub fn known(language: &str) -> bool {
+    languages::has(language)
 }
 
 #[cfg(test)]

@@ -14,11 +14,15 @@ use super::typist::{Key, Typist};
 use super::{Layout, Row, trace::Trace};
 use crate::cache::Cache;
 use crate::config::{Config, Lines};
+use crate::context::Neighbours;
+use crate::context::workspace::Workspace;
+use crate::document::Snapshot;
 use crate::engine::{Finish, Priority, Request};
 use crate::model::BLOCK;
 use crate::prompt::{Budget, Hole};
 use crate::suggest::{Action, Ask, Settings, Suggest};
 use crate::tokens::Tokens;
+use std::sync::Arc;
 
 /// Blocks of the simulated cache: 32,768 tokens.
 const BLOCKS: usize = 2048;
@@ -67,21 +71,27 @@ impl<'a> Counter<'a> {
 }
 
 /// Replays `trace` under one layout; `chars` limits the typed characters.
-pub fn count(trace: &Trace, layout: Layout, tokens: &Tokens, config: &Config, chars: usize) -> Row {
+pub fn count(trace: &Trace, layout: Layout, tokens: &Tokens, config: &Config, chars: usize, beside: Option<&Arc<Workspace>>) -> Row {
     let settings = Settings { lines: Lines::Auto, ..Settings::new(config, tokens.bytes_per_token(), usize::MAX / 2) };
     let mut row = Row::new(layout.name());
     let mut counter = Counter::new(tokens);
     match layout {
-        Layout::Frozen => frozen(trace, settings, &mut counter, chars, &mut row),
+        Layout::Frozen => frozen(trace, settings, &mut counter, chars, beside, &mut row),
         _ => peers(trace, layout, settings.budget, &mut counter, chars, &mut row),
     }
     row
 }
 
-fn frozen(trace: &Trace, settings: Settings, counter: &mut Counter, chars: usize, row: &mut Row) {
-    let mut suggest = Suggest::new(settings);
+fn frozen(trace: &Trace, settings: Settings, counter: &mut Counter, chars: usize, beside: Option<&Arc<Workspace>>, row: &mut Row) {
+    let around = beside.map(|workspace| workspace.clone() as Arc<dyn Neighbours>);
+    let mut suggest = Suggest::beside(around, settings);
     let mut mark = None;
+    let mut before: Option<Snapshot> = None;
     for (n, key) in Typist::new(trace).enumerate() {
+        if let (Some(workspace), Some(before), [edit]) = (beside, &before, &key.edits[..]) {
+            workspace.edited(before, &key.text, *edit);
+        }
+        before = Some(key.text.clone());
         if row.foreground.len() >= chars {
             break;
         }

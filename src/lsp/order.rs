@@ -41,6 +41,18 @@ impl<S> Ordered<S> {
             "textDocument/didOpen" => self.session.open(params),
             "textDocument/didChange" => self.session.change(params),
             "textDocument/didClose" => self.session.close(params),
+            "textDocument/didSave" => {
+                self.session.saved(params);
+                None
+            }
+            "workspace/didChangeWatchedFiles" => {
+                self.session.files_changed(params);
+                None
+            }
+            "workspace/didChangeWorkspaceFolders" => {
+                self.session.folders_changed(params);
+                None
+            }
             "workspace/didChangeConfiguration" => {
                 self.session.set_editor_settings("workspace/didChangeConfiguration", &params["settings"]);
                 None

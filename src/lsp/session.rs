@@ -10,6 +10,7 @@ use super::wire::{
     Asked, Changed, Kind, MAX_BYTES, Opened, Selected, Versioned, negotiate, nothing, refusal, superseded, too_large, with_selected,
 };
 use crate::config::{self, Config, Items, Layer};
+use crate::context::workspace::Workspace;
 use crate::document::{Document, Encoding, Snapshot};
 use crate::engine::{Answer, EngineError, Event};
 use crate::suggest::{Action, Ask, Settings, Suggest, Suggestion};
@@ -21,11 +22,13 @@ use tokio::sync::oneshot;
 use tower_lsp::Client;
 use tower_lsp::jsonrpc::{Error, Request, Response, Result};
 use tower_lsp::lsp_types::MessageType;
+use workspace::Folders;
 
 mod parsing;
 mod said;
 mod status;
 mod told;
+mod workspace;
 
 /// A pause in typing after which the engine may prefill.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -44,6 +47,8 @@ pub struct Pending {
 struct Doc {
     document: Document,
     suggest: Suggest,
+    /// Edited since other documents were last told what it defines.
+    edited: bool,
 }
 
 struct State {
@@ -64,6 +69,8 @@ struct State {
     pace: Pace,
     next_ticket: u64,
     shut_down: bool,
+    /// The document that was asked in last.
+    asked: String,
     said: HashSet<String>,
     to_say: Vec<(MessageType, String)>,
 }
@@ -73,6 +80,8 @@ pub struct Session {
     tickets: dashmap::DashMap<u64, oneshot::Receiver<Result<Value>>>,
     options: super::Options,
     client: OnceLock<Client>,
+    workspace: Arc<Workspace>,
+    folders: Folders,
     begun: Instant,
     /// Something that the status shows may have changed.
     news: tokio::sync::Notify,
@@ -98,12 +107,14 @@ impl Session {
             pace: Pace::default(),
             next_ticket: 1,
             shut_down: false,
+            asked: String::new(),
             said: options.problem.iter().cloned().collect(),
             to_say: options.problem.iter().map(|p| (MessageType::ERROR, p.clone())).collect(),
         };
         let (state, tickets) = (Mutex::new(state), dashmap::DashMap::new());
         let (news, exit) = (tokio::sync::Notify::new(), tokio::sync::Notify::new());
-        Arc::new(Session { state, tickets, options, client: OnceLock::new(), begun: Instant::now(), news, exit })
+        let (client, workspace, folders, begun) = (OnceLock::new(), Arc::default(), Folders::default(), Instant::now());
+        Arc::new(Session { state, tickets, options, client, workspace, folders, begun, news, exit })
     }
 
     /// A panic elsewhere must not silence the editor: the state is kept consistent at each step.
@@ -115,7 +126,7 @@ impl Session {
         let _ = self.client.set(client);
     }
 
-    pub fn initialize(&self, params: &Value) {
+    pub fn initialize(self: &Arc<Self>, params: &Value) {
         let mut state = self.lock();
         let capabilities = &params["capabilities"];
         state.encoding = negotiate(&capabilities["general"]["positionEncodings"]);
@@ -123,7 +134,11 @@ impl Session {
         state.can_pull = capabilities["workspace"]["configuration"] == json!(true);
         state.wants_status = capabilities["experimental"]["infill"]["status"] == json!(true);
         state.parent = params["processId"].as_i64().and_then(|p| i32::try_from(p).ok());
+        let context = (state.config.context.other_files, state.config.exclude.clone());
         drop(state);
+        self.folders.initialize(params);
+        self.workspace.enable(context.0);
+        self.exclude(context.1);
         self.set_editor_settings("initializationOptions", &params["initializationOptions"]);
     }
 
@@ -154,7 +169,7 @@ impl Session {
     }
 
     /// Takes the editor's settings (with or without the section's name around them). Wrong ones change nothing.
-    pub fn set_editor_settings(&self, place: &str, value: &Value) {
+    pub fn set_editor_settings(self: &Arc<Self>, place: &str, value: &Value) {
         let value = value.get("infill").unwrap_or(value);
         if value.is_null() {
             return;
@@ -167,9 +182,13 @@ impl Session {
             Ok(loaded) => {
                 let mut state = self.lock();
                 state.config = loaded.config;
+                self.workspace.enable(state.config.context.other_files);
                 // The same mistake, made again, is worth a word again.
                 state.said.clear();
                 self.news.notify_one();
+                let exclude = state.config.exclude.clone();
+                drop(state);
+                self.exclude(exclude);
             }
             // Some clients send the same settings in two ways.
             Err(error) => {
@@ -189,9 +208,10 @@ impl Session {
             return None;
         }
         let document = Document::new(&opened.uri, &opened.language, opened.version, &opened.text);
-        let suggest = Suggest::new(self.settings(&state.config));
-        state.docs.insert(opened.uri.clone(), Doc { document, suggest });
+        let suggest = Suggest::beside(Some(self.workspace.clone()), self.settings(&state.config));
+        state.docs.insert(opened.uri.clone(), Doc { document, suggest, edited: false });
         self.parse_rest(&mut state, &opened.uri);
+        self.share(&opened.uri);
         None
     }
 
@@ -206,8 +226,13 @@ impl Session {
             return None;
         };
         let version = changed.text_document.version.unwrap_or(doc.document.version() + 1);
+        let before = doc.document.snapshot();
         let edits = doc.document.apply(version, &changed.content_changes, encoding);
         let snapshot = doc.document.snapshot();
+        doc.edited = true;
+        if let [edit] = edits[..] {
+            self.workspace.edited(&before, &snapshot, edit);
+        }
         if let Some(reason) = (snapshot.rope.len_bytes() > MAX_BYTES).then(|| too_large(&uri, snapshot.rope.len_bytes())) {
             self.drop_document(&mut state, &uri);
             state.refused.insert(uri, reason);
@@ -222,6 +247,7 @@ impl Session {
     pub fn close(self: &Arc<Self>, params: &Value) -> Option<u64> {
         let closed: Versioned = self.parsed("textDocument/didClose", &params["textDocument"])?;
         self.drop_document(&mut self.lock(), &closed.uri);
+        self.unshare(&closed.uri);
         None
     }
 
@@ -304,6 +330,7 @@ impl Session {
         let pending = Pending { kind, uri: uri.clone(), text, cursor, selected: selected.map(|(s, _)| s), reply };
         state.asks.insert(ticket, pending);
         let explicit = kind == Kind::Inline && asked.context.trigger_kind < 2;
+        self.look_around(state, &uri);
         let Some(doc) = state.docs.get_mut(&uri) else { return };
         let mut actions = doc.suggest.configure(settings);
         actions.extend(doc.suggest.ask(Ask { id: ticket, text: seen, cursor: seen_cursor, explicit }));
@@ -430,6 +457,7 @@ impl Session {
 
     /// The client is gone: nothing is waited for any more.
     pub fn hang_up(&self) {
+        self.folders.stop();
         let mut state = self.lock();
         state.running.drain().for_each(|(_, task)| task.abort());
         state.asks.clear();

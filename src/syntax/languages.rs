@@ -17,6 +17,10 @@ pub enum Role {
     Import,
     /// A class or function: its match names its body too.
     Scope,
+    /// What is defined without a body of statements: a constant, a field, a type.
+    Definition,
+    /// Of a scope or a definition.
+    Name,
 }
 
 /// A grammar with its query.
@@ -48,6 +52,8 @@ fn role(capture: &str) -> Option<Role> {
         "body" => Role::Body,
         "import" => Role::Import,
         "scope" => Role::Scope,
+        "definition" => Role::Definition,
+        "name" => Role::Name,
         _ => return None,
     })
 }
@@ -99,6 +105,11 @@ static LANGUAGES: [Entry; 21] = table! {
 pub fn find(id: &str) -> Option<&'static Grammar> {
     let entry = LANGUAGES.iter().find(|entry| entry.ids.contains(&id))?;
     entry.made.get_or_init(|| Grammar::new((entry.grammar)(), entry.query)).as_ref()
+}
+
+/// Whether there is one.
+pub fn has(id: &str) -> bool {
+    LANGUAGES.iter().any(|entry| entry.ids.contains(&id))
 }
 
 /// One id of each language.

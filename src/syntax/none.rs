@@ -77,6 +77,11 @@ impl Parse {
     }
 }
 
+/// Whether there is a grammar for an LSP language id.
+pub fn known(_: &str) -> bool {
+    false
+}
+
 /// Replaces bytes of a rope.
 pub fn replace(rope: &mut Rope, at: usize, removed: usize, inserted: &str) {
     let from = rope.byte_to_char(at);

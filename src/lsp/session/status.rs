@@ -32,6 +32,7 @@ impl Session {
             "engine": self.options.engine.info(),
             "totals": self.options.engine.totals(),
             "documents": state.docs.len(),
+            "indexedFiles": self.workspace.index.read().map_or(0, |index| index.len()),
             "asks": counts.iter().map(|c| c.asks).sum::<u64>(),
             "withoutModel": counts.iter().map(|c| c.without_model).sum::<u64>(),
             "shown": counts.iter().map(|c| c.shown).sum::<u64>(),

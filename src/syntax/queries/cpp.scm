@@ -1,4 +1,5 @@
-;; Captures: @comment @string @arguments @body @import, and @scope with its @name and @body (the header is what lies before the body).
+;; Captures: @comment @string @arguments @body @import; @scope with its @name and @body (the header is what lies before the body);
+;; @definition with its @name: what has no body of statements.
 (comment) @comment
 [(string_literal) (char_literal) (system_lib_string)] @string
 [(argument_list) (parameter_list) (initializer_list)] @arguments
@@ -11,3 +12,10 @@
 (using_declaration) @import
 (class_specifier name: (_) @name body: (_) @body) @scope
 (namespace_definition name: (_) @name body: (_) @body) @scope
+(declaration declarator: (function_declarator declarator: (identifier) @name)) @definition
+(declaration declarator: (pointer_declarator declarator: (function_declarator declarator: (identifier) @name))) @definition
+(type_definition declarator: (type_identifier) @name) @definition
+(alias_declaration name: (_) @name) @definition
+[(preproc_def name: (_) @name) (preproc_function_def name: (_) @name) (enumerator name: (_) @name)] @definition
+(field_declaration declarator: (field_identifier) @name) @definition
+(field_declaration declarator: (function_declarator declarator: (field_identifier) @name)) @definition

@@ -1,4 +1,5 @@
-;; Captures: @comment @string @arguments @body @import, and @scope with its @name and @body (the header is what lies before the body).
+;; Captures: @comment @string @arguments @body @import; @scope with its @name and @body (the header is what lies before the body);
+;; @definition with its @name: what has no body of statements.
 (comment) @comment
 [(string) (template_string) (regex)] @string
 [(arguments) (formal_parameters) (array) (object)] @arguments
@@ -9,3 +10,7 @@
 (class_declaration name: (_) @name body: (_) @body) @scope
 (method_definition name: (_) @name body: (_) @body) @scope
 (variable_declarator name: (_) @name value: (arrow_function body: (statement_block) @body)) @scope
+(program (lexical_declaration (variable_declarator name: (identifier) @name) @definition))
+(program (export_statement (lexical_declaration (variable_declarator name: (identifier) @name) @definition)))
+(program (expression_statement (assignment_expression left: (member_expression property: (property_identifier) @name)) @definition))
+(field_definition property: (_) @name) @definition

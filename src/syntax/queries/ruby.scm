@@ -1,4 +1,5 @@
-;; Captures: @comment @string @arguments @body @import, and @scope with its @name and @body (the header is what lies before the body).
+;; Captures: @comment @string @arguments @body @import; @scope with its @name and @body (the header is what lies before the body);
+;; @definition with its @name: what has no body of statements.
 (comment) @comment
 [(string) (string_array) (heredoc_body) (regex)] @string
 [(argument_list) (method_parameters) (array) (hash)] @arguments
@@ -8,3 +9,4 @@
 (module name: (_) @name body: (_) @body) @scope
 (method name: (_) @name body: (_) @body) @scope
 (singleton_method name: (_) @name body: (_) @body) @scope
+(assignment left: (constant) @name) @definition

@@ -1,4 +1,5 @@
-;; Captures: @comment @string @arguments @body @import, and @scope with its @name and @body (the header is what lies before the body).
+;; Captures: @comment @string @arguments @body @import; @scope with its @name and @body (the header is what lies before the body);
+;; @definition with its @name: what has no body of statements.
 (comment) @comment
 (string) @string
 [(array) (inline_table)] @arguments

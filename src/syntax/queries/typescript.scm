@@ -1,4 +1,5 @@
-;; Captures: @comment @string @arguments @body @import, and @scope with its @name and @body (the header is what lies before the body).
+;; Captures: @comment @string @arguments @body @import; @scope with its @name and @body (the header is what lies before the body);
+;; @definition with its @name: what has no body of statements.
 (comment) @comment
 [(string) (template_string) (regex)] @string
 [(arguments) (formal_parameters) (array) (object)] @arguments
@@ -14,3 +15,7 @@
 (enum_declaration name: (_) @name body: (_) @body) @scope
 (abstract_class_declaration name: (_) @name body: (_) @body) @scope
 (internal_module name: (_) @name body: (_) @body) @scope
+(program (lexical_declaration (variable_declarator name: (identifier) @name) @definition))
+(program (export_statement (lexical_declaration (variable_declarator name: (identifier) @name) @definition)))
+[(public_field_definition name: (_) @name) (property_signature name: (_) @name) (method_signature name: (_) @name)
+ (type_alias_declaration name: (_) @name) (function_signature name: (_) @name) (abstract_method_signature name: (_) @name)] @definition
