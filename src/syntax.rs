@@ -130,9 +130,6 @@ impl Syntax {
         let mut matches = cursor.matches_with_options(&self.grammar.query, self.tree.root_node(), text, options);
         let mut all = Vec::new();
         while let Some(found) = matches.next() {
-            if found.captures.iter().any(|c| self.grammar.role(c.index) == Some(Role::Definition)) {
-                continue;
-            }
             let node = |role: Role| found.captures.iter().find(|c| self.grammar.role(c.index) == Some(role)).map(|c| c.node);
             match node(Role::Scope) {
                 Some(scope) => {

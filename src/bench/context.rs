@@ -5,8 +5,10 @@
 //! recall                 how often the context for that place holds the line that defines it
 //! nearest                the same budget, spent on the nearest files from their beginnings
 //! ```
-//! Names count where exactly one place of the project defines them, in another file, outside of comments, strings and
-//! import statements. No model is needed.
+//! A name counts where exactly one place of the project defines it, in another file, outside of comments, strings and import
+//! statements; a top-level one where it is imported, by itself or behind its module (`tax.rate`); a member where it stands
+//! behind a dot or `::` and its class is named in the file. Without these conditions most hits and misses would be words that
+//! mean something else. No model is needed.
 use super::quality::cuts::Random;
 use crate::complete::language;
 use crate::context::Neighbours;
@@ -18,7 +20,7 @@ use crate::document::{Document, Snapshot};
 use crate::syntax;
 use anyhow::{Result, anyhow, bail};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -138,22 +140,47 @@ fn cut(index: &Index, path: &str, text: &str, line: usize, random: &mut Random) 
     if known.imports(&snapshot.rope, text.len()).iter().any(|import| import.contains(&cursor)) {
         return None;
     }
-    let word = |c: char| c.is_alphanumeric() || c == '_';
-    let words = whole.split(|c: char| !word(c)).filter(|w| w.len() > 1);
+    let imported = imported(&snapshot, text);
+    let words = whole.split(|c: char| !is_word(c)).filter(|w| w.len() > 1);
     let names = words.filter_map(|name| {
         let at = name.as_ptr() as usize - text.as_ptr() as usize;
-        let place = match index.named(name) {
-            [place] if &*place.path != path => place,
-            _ => return None,
-        };
+        let place = the_only(index, name).filter(|place| &*place.path != path)?;
         let code = !matches!(known.place(&snapshot.rope, at + 1), syntax::Place::Comment | syntax::Place::String);
-        code.then(|| (name.to_string(), place.clone()))
+        (code && meant(index, &place, name, &text[..at], text, &imported)).then(|| (name.to_string(), place))
     });
     let names: Vec<(String, Place)> = names.collect();
     let (name, place) = names.get(random.below(names.len().max(1)))?.clone();
     let cut = text[..cursor].to_string() + &text[start + whole.len()..];
     let text = Document::new(path, &snapshot.language, 1, &cut).settled();
     Some(Hole { path: path.to_string(), text, cursor, name, place })
+}
+
+/// The one place that defines a name.
+fn the_only(index: &Index, name: &str) -> Option<Place> {
+    let mut all = index.named(name).iter().filter(|place| place.member.is_some() || !index.unit(place).is_some_and(|unit| unit.extends));
+    all.next().cloned().filter(|_| all.next().is_none())
+}
+
+/// The words of a text's import statements.
+fn imported(text: &Snapshot, whole: &str) -> BTreeSet<String> {
+    let imports = text.syntax.iter().flat_map(|syntax| syntax.imports(&text.rope, whole.len()));
+    imports.flat_map(|range| whole[range].split(|c: char| !is_word(c)).map(str::to_string).collect::<Vec<_>>()).collect()
+}
+
+/// Whether a name at the end of `before` means this place, as the module says.
+fn meant(index: &Index, place: &Place, name: &str, before: &str, text: &str, imported: &BTreeSet<String>) -> bool {
+    let behind = before.strip_suffix("::").or_else(|| before.strip_suffix('.'));
+    let qualifier = behind.and_then(|b| b.rsplit(|c: char| !is_word(c)).next()).unwrap_or_default();
+    let owner = index.unit(place).map_or("", |unit| unit.name.as_str());
+    match place.member {
+        None if qualifier.is_empty() => imported.contains(name),
+        None => imported.contains(qualifier) && place.path.split(['/', '.']).any(|part| part == qualifier),
+        Some(_) => behind.is_some() && text.split(|c: char| !is_word(c)).any(|word| word == owner),
+    }
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
 }
 
 /// The line that defines it.

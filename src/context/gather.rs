@@ -68,14 +68,14 @@ fn merits(index: &Index, question: &Question) -> Merits {
     let places = |name: &str| {
         let all = index.named(name);
         // What the text defines itself is what it means.
-        let own = all.iter().any(|p| &*p.path == question.path && p.member.is_none());
+        let own = all.iter().any(|p| &*p.path == question.path && p.member.is_none() && !index.unit(p).is_some_and(|u| u.extends));
         let fits = |p: &&Place| &*p.path != question.path && index.file(&p.path).is_some_and(|f| self::family(&f.language) == family);
         let others: Vec<&Place> = all.iter().filter(fits).collect();
         if own || others.len() > COMMON { Vec::new() } else { others }
     };
     for name in &imports {
         let places = places(name);
-        let each = 4.0 / (places.len() as f32).sqrt();
+        let each = 4.0 / (places.iter().filter(|p| p.member.is_none()).count() as f32).sqrt();
         places.iter().filter(|p| p.member.is_none()).for_each(|p| merit(&mut merits, p).name(each));
     }
     for (name, weight) in &near {
@@ -204,59 +204,80 @@ fn names(text: &str) -> impl Iterator<Item = &str> {
     words.filter(|word| word.len() > 1 && !word.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// Units that fit, with the text that each gets: what is most telling first, signatures before bodies.
-fn choose(index: &Index, ranked: &[((Arc<str>, usize), Merit)], question: &Question) -> BTreeMap<(Arc<str>, usize), String> {
-    let mut chosen = BTreeMap::new();
-    let mut files: BTreeSet<&str> = BTreeSet::new();
+/// A header, or a member below it, and what speaks for it.
+struct Piece<'a> {
+    score: f32,
+    key: &'a (Arc<str>, usize),
+    member: Option<usize>,
+    text: &'a str,
+}
+
+/// What is chosen of a unit: its header, and members by their place in it; or all of it.
+struct Chosen<'a> {
+    header: &'a str,
+    members: BTreeMap<usize, &'a str>,
+    whole: Option<&'a str>,
+}
+
+type Choice<'a> = BTreeMap<(Arc<str>, usize), Chosen<'a>>;
+
+/// What fits, the most telling first: signatures before bodies.
+fn choose<'a>(index: &'a Index, ranked: &'a [((Arc<str>, usize), Merit)], question: &Question) -> Choice<'a> {
     let mut left = question.limit.saturating_sub(title(&question.text.language, question.path).len());
-    for (key, merit) in ranked {
-        let Some(unit) = index.file(&key.0).and_then(|file| file.units.get(key.1)) else { continue };
-        let head = if files.contains(&*key.0) { 0 } else { title(&question.text.language, &key.0).len() };
-        let text = skeleton(unit, merit, left.saturating_sub(head + 1).min(question.limit * 2 / 5));
-        if let Some(text) = text {
-            left -= head + text.len() + 1;
-            files.insert(&key.0);
-            chosen.insert(key.clone(), text);
+    let mut chosen = Choice::new();
+    let mut files: BTreeSet<&str> = BTreeSet::new();
+    for piece in pieces(index, ranked) {
+        let known = chosen.contains_key(piece.key);
+        let Some(unit) = unit(index, piece.key) else { continue };
+        let header = if known || piece.member.is_none() { 0 } else { unit.header.len() + 1 };
+        let title = if files.contains(&*piece.key.0) { 0 } else { title(&question.text.language, &piece.key.0).len() };
+        let needed = title + header + piece.text.len() + 1;
+        if needed > left || (known && piece.member.is_none()) {
+            continue;
         }
+        left -= needed;
+        files.insert(&piece.key.0);
+        let entry =
+            chosen.entry(piece.key.clone()).or_insert_with(|| Chosen { header: &unit.header, members: BTreeMap::new(), whole: None });
+        entry.members.extend(piece.member.map(|member| (member, piece.text)));
     }
-    for (key, merit) in ranked.iter().filter(|(_, merit)| merit.named && merit.score >= 3.0) {
-        let whole = index.file(&key.0).and_then(|file| file.units.get(key.1)).filter(|u| !u.is_type).and_then(|u| u.whole.as_ref());
-        if let (Some(whole), Some(text)) = (whole, chosen.get_mut(key))
-            && whole.len().saturating_sub(text.len()) <= left
-            && merit.score > 0.0
-        {
-            left -= whole.len().saturating_sub(text.len());
-            text.clone_from(whole);
-        }
-    }
+    bodies(index, ranked, &mut chosen, left);
     chosen
 }
 
-/// A unit in at most `limit` bytes: all of a short type, else its header and as many members as fit, the named ones
-/// first; `None` where not even the header fits.
-fn skeleton(unit: &Unit, merit: &Merit, limit: usize) -> Option<String> {
-    const SHORT: usize = 500;
-    if unit.header.len() > limit || unit.header.is_empty() {
-        return None;
-    }
-    if let Some(whole) = unit.whole.as_ref().filter(|whole| unit.is_type && whole.len() <= SHORT.min(limit)) {
-        return Some(whole.clone());
-    }
-    let mut order: Vec<usize> = (0..unit.members.len()).collect();
-    let weight = |m: &usize| merit.members.get(m).copied().unwrap_or_default();
-    let private = |m: &usize| unit.members[*m].name.starts_with('_');
-    order.sort_by(|a, b| weight(b).total_cmp(&weight(a)).then(private(a).cmp(&private(b))).then(a.cmp(b)));
-    let mut left = limit - unit.header.len();
-    let mut kept = BTreeSet::new();
-    for member in order {
-        let needed = unit.members[member].text.len() + 1;
-        if needed <= left {
-            left -= needed;
-            kept.insert(member);
+/// The bodies of named functions, where there is room left.
+fn bodies<'a>(index: &'a Index, ranked: &[((Arc<str>, usize), Merit)], chosen: &mut Choice<'a>, mut left: usize) {
+    for (key, _) in ranked.iter().filter(|(_, merit)| merit.named) {
+        let whole = unit(index, key).filter(|unit| !unit.is_type).and_then(|unit| unit.whole.as_deref());
+        if let (Some(whole), Some(entry)) = (whole, chosen.get_mut(key))
+            && whole.len().saturating_sub(entry.header.len()) <= left
+        {
+            left -= whole.len().saturating_sub(entry.header.len());
+            entry.whole = Some(whole);
         }
     }
-    let lines = std::iter::once(&unit.header).chain(kept.iter().map(|m| &unit.members[*m].text));
-    Some(lines.map(String::as_str).collect::<Vec<_>>().join("\n"))
+}
+
+fn unit<'a>(index: &'a Index, key: &(Arc<str>, usize)) -> Option<&'a Unit> {
+    index.file(&key.0)?.units.get(key.1)
+}
+
+/// All headers and members, the most telling first.
+fn pieces<'a>(index: &'a Index, ranked: &'a [((Arc<str>, usize), Merit)]) -> Vec<Piece<'a>> {
+    let mut pieces = Vec::new();
+    for (key, merit) in ranked {
+        let Some(unit) = unit(index, key).filter(|unit| !unit.header.is_empty()) else { continue };
+        pieces.push(Piece { score: merit.score, key, member: None, text: &unit.header });
+        let share = if merit.named { 0.3 } else { 0.1 };
+        for (n, member) in unit.members.iter().enumerate() {
+            let private = if member.name.starts_with('_') { 0.3 } else { 1.0 };
+            let own = merit.members.get(&n).copied().unwrap_or_default();
+            let score = own + merit.score * share * private / (1.0 + 0.02 * n as f32);
+            pieces.push(Piece { score, key, member: Some(n), text: &member.text });
+        }
+    }
+    pieces.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| (a.key, a.member).cmp(&(b.key, b.member))));
+    pieces
 }
 
 fn title(language: &str, path: &str) -> String {
@@ -264,16 +285,19 @@ fn title(language: &str, path: &str) -> String {
     format!("{begin}{path}{end}\n")
 }
 
-fn render(chosen: &BTreeMap<(Arc<str>, usize), String>, question: &Question) -> String {
+fn render(chosen: &Choice, question: &Question) -> String {
     let mut out = String::new();
     let mut file: Option<&str> = None;
-    for ((path, _), text) in chosen {
+    for ((path, _), unit) in chosen {
         if file != Some(path) {
             out += &title(&question.text.language, path);
             file = Some(path);
         }
-        out += text;
-        out += "\n";
+        let lines = std::iter::once(unit.header).chain(unit.members.values().copied());
+        lines.take(if unit.whole.is_some() { 0 } else { usize::MAX }).chain(unit.whole).for_each(|line| {
+            out += line;
+            out += "\n";
+        });
     }
     if !out.is_empty() {
         out += &title(&question.text.language, question.path);

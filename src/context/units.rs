@@ -25,6 +25,8 @@ pub struct Unit {
     pub whole: Option<String>,
     /// It holds members, such as a class does: its members' signatures tell more than its own.
     pub is_type: bool,
+    /// It adds to what is defined elsewhere, as an `impl` does.
+    pub extends: bool,
 }
 
 /// A method or a field: a whole line or more, with its indentation.
@@ -65,6 +67,7 @@ fn unit(text: &Snapshot, definition: &crate::syntax::definitions::Definition) ->
         members: members.map(|m| Member { name: m.name.clone(), text: lines(text, m.header.clone()) }).collect(),
         whole: (whole.len() <= WHOLE).then(|| lines_within(text, whole.clone(), WHOLE)),
         is_type: definition.is_type(),
+        extends: definition.extends,
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Definition {
     pub whole: Range<usize>,
     /// What stands directly in a class, a trait, a structure.
     pub members: Vec<Definition>,
+    /// It adds to what is defined elsewhere, as an `impl` does.
+    pub extends: bool,
     kind: Kind,
 }
 
@@ -65,20 +67,25 @@ impl Syntax {
         let begun = Instant::now();
         let mut too_long = |_: &QueryCursorState| begun.elapsed() > BUDGET;
         let options = QueryCursorOptions::new().progress_callback(&mut too_long);
-        let mut matches = cursor.matches_with_options(&self.grammar.query, self.tree.root_node(), text, options);
-        let mut out = Vec::new();
+        let mut matches = cursor.matches_with_options(&self.grammar.definitions, self.tree.root_node(), text, options);
+        let (mut out, mut imports) = (Vec::new(), Vec::new());
         while let Some(found) = matches.next() {
             let node = |role: Role| found.captures.iter().find(|c| self.grammar.role(c.index) == Some(role)).map(|c| c.node);
+            imports.extend(node(Role::Import).map(|import| import.byte_range()));
             let (scope, plain) = (node(Role::Scope), node(Role::Definition));
             let (Some(whole), Some(name)) = (scope.or(plain), node(Role::Name)) else { continue };
             let name = identifier(&rope.byte_slice(name.byte_range()).to_string());
             let kind = scope.map_or(Kind::Plain, |node| kind(node.kind()));
             let body = node(Role::Body).map(|body| body.start_byte() + usize::from(rope.get_byte(body.start_byte()) == Some(b'{')));
             let (start, end) = (whole.start_byte(), whole.end_byte());
+            let extends = whole.kind() == "impl_item";
             if !name.is_empty() {
-                out.push(Definition { name, header: start..body.unwrap_or(end), whole: start..end, members: Vec::new(), kind });
+                let (header, whole) = (start..body.unwrap_or(end), start..end);
+                out.push(Definition { name, header, whole, members: Vec::new(), extends, kind });
             }
         }
+        // What `const a = require("a")` names is defined elsewhere.
+        out.retain(|d| !imports.iter().any(|import: &Range<usize>| import.start <= d.whole.start && d.whole.end <= import.end));
         out
     }
 }
@@ -114,6 +121,9 @@ fn kind(node: &str) -> Kind {
 
 /// The name in what a grammar calls one: `A::f(int a)` is `f`, `Foo<T>` is `Foo`, `*f(void)` is `f`.
 fn identifier(name: &str) -> String {
+    if name.starts_with(['"', '\'']) {
+        return String::new();
+    }
     let head = name.split(['(', '<', '[']).next().unwrap_or_default();
     let last = head.rsplit("::").next().unwrap_or_default();
     let word = |c: char| c.is_alphanumeric() || c == '_';
@@ -151,12 +161,12 @@ mod tests {
             ),
             (
                 "javascript",
-                "const a = 1;\nexport const f = (x) => { const y = 1; };\nclass A { b = 1; c() {} }\nfunction g() {}\nA.prototype.h = function () {};\n",
+                "const r = require('r');\nconst a = 1;\nexport const f = (x) => { const y = 1; };\nclass A { b = 1; c() {} }\nfunction g() {}\nA.prototype.h = function () {};\n",
                 "a f A(b c) g h",
             ),
             (
                 "typescript",
-                "export interface I { a: string; b(): void }\ntype T = string;\nenum E { A }\nabstract class C { private d = 1; abstract e(): void; f() {} }\n",
+                "export interface I { a: string; 'x-y': string; b(): void }\ntype T = string;\nenum E { A }\nabstract class C { private d = 1; abstract e(): void; f() {} }\n",
                 "I(a b) T E C(d e f)",
             ),
             (

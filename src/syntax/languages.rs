@@ -5,7 +5,7 @@
 //! find("plaintext")        ->  None
 //! ```
 use std::sync::OnceLock;
-use tree_sitter::{Language, Query};
+use tree_sitter::{CaptureQuantifier, Language, Query};
 
 /// What a captured node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,15 +27,23 @@ pub enum Role {
 #[derive(Debug)]
 pub struct Grammar {
     pub language: Language,
+    /// What a key waits for: without the patterns of `@definition`.
     pub query: Query,
+    /// All of it.
+    pub definitions: Query,
     roles: Vec<Option<Role>>,
 }
 
 impl Grammar {
     fn new(language: Language, query: &str) -> Option<Grammar> {
-        let query = Query::new(&language, query).inspect_err(|e| tracing::error!("a syntax query is wrong: {e}")).ok()?;
-        let roles = query.capture_names().iter().map(|name| role(name)).collect();
-        Some(Grammar { language, query, roles })
+        let parse = || Query::new(&language, query).inspect_err(|e| tracing::error!("a syntax query is wrong: {e}")).ok();
+        let (mut query, definitions) = (parse()?, parse()?);
+        let roles: Vec<Option<Role>> = query.capture_names().iter().map(|name| role(name)).collect();
+        let defines = roles.iter().position(|role| *role == Some(Role::Definition));
+        let plain = |pattern: usize| defines.is_some_and(|n| query.capture_quantifiers(pattern)[n] != CaptureQuantifier::Zero);
+        let only: Vec<usize> = (0..query.pattern_count()).filter(|pattern| plain(*pattern)).collect();
+        only.into_iter().for_each(|pattern| query.disable_pattern(pattern));
+        Some(Grammar { language, query, definitions, roles })
     }
 
     /// The role of a capture; `None` for those that only help the query.

@@ -5,6 +5,7 @@
 [(arguments) (formal_parameters) (array) (object)] @arguments
 [(statement_block) (class_body) (switch_body)] @body
 (import_statement) @import
+(program (lexical_declaration (variable_declarator value: (call_expression function: (identifier) @_require)) (#eq? @_require "require")) @import)
 (function_declaration name: (_) @name body: (_) @body) @scope
 (generator_function_declaration name: (_) @name body: (_) @body) @scope
 (class_declaration name: (_) @name body: (_) @body) @scope
