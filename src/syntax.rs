@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::time::Instant;
 use tree_sitter::{Node, QueryCursor, QueryCursorOptions, QueryCursorState, StreamingIterator, Tree};
 
+mod ends;
 mod languages;
 mod parse;
 
