@@ -100,6 +100,11 @@ enum Bench {
         #[command(flatten)]
         model: Model,
     },
+    /// What the parser costs: a file at once, and at each key.
+    Parse {
+        #[command(flatten)]
+        options: infill::bench::parse::Options,
+    },
     /// What the frozen hole costs in quality: held-out lines against a fresh prefix-suffix split.
     Quality {
         #[command(flatten)]
@@ -157,6 +162,7 @@ fn run(command: Command) -> Result<ExitCode> {
 fn measure(bench: &Bench) -> Result<ExitCode> {
     match bench {
         Bench::Trace { options, model } => infill::bench::run(options, &config::merge(&model.layers()?)?.config)?,
+        Bench::Parse { options } => infill::bench::parse::run(options)?,
         Bench::Quality { options, model } => infill::bench::quality::run(options, &config::merge(&model.layers()?)?.config)?,
     }
     Ok(ExitCode::SUCCESS)

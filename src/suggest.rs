@@ -10,7 +10,7 @@
 //! order. Each ask gets exactly one `Answer`, `Supersede` or `Fail`, unless it was cancelled by its client.
 use crate::config::{Config, Layout, Lines};
 use crate::document::{Edit, Snapshot};
-use crate::engine::{EngineError, Finish, Priority, Request};
+use crate::engine::{EngineError, Finish, Info, Priority, Request};
 use crate::prompt::{Budget, Hole, Reanchor};
 use balance::Kept;
 use live::{Draft, Live};
@@ -45,8 +45,14 @@ impl Settings {
             lines: completion.lines,
             layout: completion.layout,
             alternatives: completion.alternatives,
-            threshold: completion.show_threshold.get().unwrap_or_default(),
+            threshold: completion.show_threshold.least(None).unwrap_or_default(),
         }
+    }
+
+    /// For a loaded model, with what was learnt for it.
+    pub fn for_model(config: &Config, info: &Info) -> Settings {
+        let threshold = config.completion.show_threshold.least(info.show_threshold).unwrap_or_default();
+        Settings { threshold, ..Settings::new(config, info.bytes_per_token, info.context) }
     }
 }
 

@@ -69,17 +69,18 @@ struct Here<'a> {
 }
 
 impl Here<'_> {
-    /// The first head with at most `goal` errors; else the first with at most `enough` that leaves nothing open.
+    /// The first head with at most `goal` errors; else the first with at most `enough`. Where errors stay, one more or less
+    /// says little: then a head must leave nothing open.
     fn head<'s>(&self, suggestion: &'s str, goal: usize, enough: usize) -> Option<&'s str> {
         let mut second = None;
         for end in ends(suggestion).into_iter().take(TRIES) {
             let head = suggestion[..end].trim_end();
             let errors = if head.trim().is_empty() { usize::MAX } else { self.errors(head, 0) };
-            if errors <= goal {
+            let whole = errors == 0 || (errors <= enough && open::open(&self.text.language, head).balanced());
+            if whole && errors <= goal {
                 return Some(head);
             }
-            let whole = errors <= enough && second.is_none() && open::open(&self.text.language, head).balanced();
-            second = if whole { Some(head) } else { second };
+            second = second.or(whole.then_some(head));
         }
         second
     }

@@ -36,7 +36,7 @@ pub struct Plan {
     before: String,
     /// Columns of white space before it.
     indent: usize,
-    /// The first lines below the cursor that are not blank.
+    /// The first lines below the cursor that are not blank, as far as its block goes.
     below: Vec<String>,
 }
 
@@ -55,7 +55,7 @@ impl Plan {
             Lines::Block => rest.trim().is_empty(),
             Lines::Auto => !prose && rest.trim().is_empty() && before.trim().is_empty() && opened(),
         };
-        let below = if rest.trim().is_empty() { lines_below(text, cursor) } else { Vec::new() };
+        let below = if rest.trim().is_empty() { lines_below(text, cursor, width(&before)) } else { Vec::new() };
         Plan { block, text: text.clone(), cursor, indent: width(&before), before, below }
     }
 
@@ -247,13 +247,14 @@ fn line_above(text: &Snapshot, start: usize) -> String {
     text.text(above, text.line_end(above))
 }
 
-fn lines_below(text: &Snapshot, cursor: usize) -> Vec<String> {
+/// The lines of the cursor's own block: what comes after one that leaves it is another's.
+fn lines_below(text: &Snapshot, cursor: usize, indent: usize) -> Vec<String> {
     let first = text.rope.byte_to_line(cursor.min(text.rope.len_bytes())) + 1;
     let lines = (first..text.rope.len_lines().min(first + 20)).map(|n| {
         let start = text.rope.line_to_byte(n);
         text.text(start, text.line_end(start).min(start + LONGEST))
     });
-    lines.filter(|line| !line.trim().is_empty()).take(BELOW).collect()
+    lines.filter(|line| !line.trim().is_empty()).take_while(|line| width(line) >= indent).take(BELOW).collect()
 }
 
 #[cfg(test)]

@@ -127,9 +127,44 @@ mod tests {
             ("f(", ");", "a);", Some(("a", 0))),
             ("f(", ")", "|x| {\n    x\n})", Some(("|x| {", 0))),
             ("let s = ", "", "don't", Some(("don't", 0))),
+            // Only what is there already.
+            ("f(", ");", ")", None),
+            ("f(\"", "\")", "\")", None),
+            ("x", " = 1", " = 1", None),
         ] {
             let got = fit(text, before, rest);
             assert_eq!(got.as_ref().map(|(t, n)| (t.as_str(), *n)), expected, "{before:?} | {rest:?} <- {text:?}");
+        }
+    }
+    const PAIRS: [(&str, &str); 4] = [("(", ")"), ("[", "]"), ("{", "}"), ("g(", ")")];
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { cases: 500, ..Default::default() })]
+        /// The editor has closed all that was opened; the text closes some of it, and may go on.
+        #[test]
+        fn closers_are_neither_lost_nor_doubled(
+            opened in proptest::collection::vec(0..PAIRS.len(), 0..5),
+            closes in 0..6usize,
+            inner in "(a|b|, |\\(c\\)|\\[\\]|\"d\"){0,4}",
+            more in "(|;|\\.e|\\.f\\(\\)| \\+ h)",
+            end in "(|;|,)",
+        ) {
+            let before: String = "x = ".chars().chain(opened.iter().flat_map(|n| PAIRS[*n].0.chars())).collect();
+            let closers: Vec<&str> = opened.iter().rev().map(|n| PAIRS[*n].1).collect();
+            let text = format!("{inner}{}{more}", closers[..closes.min(closers.len())].concat());
+            let rest = closers.concat() + &end;
+            let (text, replaces) = fit(&text, &before, &rest).unwrap_or_default();
+            let line = format!("{before}{text}{}", &rest[replaces..]);
+            proptest::prop_assert!(super::super::open::open("go", &line).balanced(), "{:?} | {:?}: {:?} over {}", before, rest, text, replaces);
+        }
+
+        #[test]
+        fn any_texts_fit_somehow(before in "[a(){}\"'é;, ]{0,12}", rest in "[a(){}\"'é;, 😀]{0,12}", text in "[a(){}\"'é;, 😀\n]{0,16}") {
+            if let Some((got, replaces)) = fit(&text, &before, &rest) {
+                proptest::prop_assert!(rest.is_char_boundary(replaces) && rest[..replaces].chars().all(|c| is_closer(c) || c == ' '));
+                proptest::prop_assert!(text.starts_with(got.lines().next().unwrap_or_default()), "{:?} of {:?}", got, text);
+                proptest::prop_assert!(!got.trim().is_empty());
+            }
         }
     }
 }

@@ -70,7 +70,8 @@ struct Marks {
 
 fn marks(language: &str) -> Marks {
     let prose = matches!(language, "markdown" | "plaintext" | "text" | "html" | "xml" | "latex" | "");
-    let hash = matches!(language, "python" | "ruby" | "shellscript" | "bash" | "sh" | "shell" | "yaml" | "toml" | "php" | "perl" | "r" | "elixir");
+    let hash =
+        matches!(language, "python" | "ruby" | "shellscript" | "bash" | "sh" | "shell" | "yaml" | "toml" | "php" | "perl" | "r" | "elixir");
     let dashes = matches!(language, "lua" | "sql" | "haskell");
     let rust = language == "rust";
     Marks {
@@ -80,7 +81,17 @@ fn marks(language: &str) -> Marks {
         apostrophe: !prose && !rust,
         backtick: matches!(
             language,
-            "javascript" | "javascriptreact" | "jsx" | "typescript" | "typescriptreact" | "tsx" | "go" | "shellscript" | "bash" | "sh" | "shell"
+            "javascript"
+                | "javascriptreact"
+                | "jsx"
+                | "typescript"
+                | "typescriptreact"
+                | "tsx"
+                | "go"
+                | "shellscript"
+                | "bash"
+                | "sh"
+                | "shell"
         ),
         triple: matches!(language, "python" | "kotlin" | "kt" | "swift" | "scala" | "java" | "csharp" | "cs" | "toml" | "elixir"),
         long: rust || matches!(language, "shellscript" | "bash" | "sh" | "shell" | "php" | "ruby" | "perl"),
@@ -141,7 +152,8 @@ impl Open {
         let rest = &text[at..];
         let before = text[..at].chars().next_back();
         let apart = before.is_none_or(|b| b.is_whitespace() || matches!(b, ';' | '(' | ')'));
-        let line = (marks.hash && c == '#' && apart) || (marks.slashes && rest.starts_with("//")) || (marks.dashes && rest.starts_with("--"));
+        let line =
+            (marks.hash && c == '#' && apart) || (marks.slashes && rest.starts_with("//")) || (marks.dashes && rest.starts_with("--"));
         if line {
             self.comment = Some(Comment::Line);
         } else if marks.slashes && rest.starts_with("/*") {

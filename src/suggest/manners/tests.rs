@@ -109,6 +109,8 @@ fn what_stands_below_already() {
         ("y|\ny = 1\n", " = 1", " = 1"),
         ("    y_total = |\ny_total = 1\n", "1", "1"),
         ("y_to|\ny_total = 1\n", "tal = 1", ""),
+        // The next function may begin like this one.
+        ("def f():\n    |\n\ndef g():\n    first(a)\n", "first(a)\n    x()", "first(a)\n    x()"),
     ] {
         assert_eq!(offered(&plan(text), raw, false), expected, "{text:?} {raw:?}");
     }
