@@ -16,6 +16,7 @@ use balance::Kept;
 use live::{Draft, Live};
 use manners::{Plan, fit};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 mod balance;
 mod live;
@@ -31,7 +32,12 @@ pub struct Settings {
     pub alternatives: usize,
     /// Least probability of a first line that is shown unasked: the geometric mean over its tokens.
     pub threshold: f32,
+    /// How long a suggestion may be parsed in its place before it is shown.
+    pub patience: Duration,
 }
+
+/// Where a key waits.
+const PATIENCE: Duration = Duration::from_millis(20);
 
 impl Settings {
     /// `tokens` is the smaller of the configured window and what the model can hold beside its answer.
@@ -46,6 +52,7 @@ impl Settings {
             layout: completion.layout,
             alternatives: completion.alternatives,
             threshold: completion.show_threshold.least(None).unwrap_or_default(),
+            patience: PATIENCE,
         }
     }
 
@@ -365,7 +372,7 @@ impl Suggest {
                 continue;
             }
             let Some((text, replaces)) = whole.strip_prefix(tail).and_then(|t| fit(t, &before, &rest)) else { continue };
-            let kept = balance::keep(&ask.text, ask.cursor, text, replaces);
+            let kept = balance::keep(&ask.text, ask.cursor, text, replaces, self.settings.patience);
             offer.balanced += u64::from(kept.as_ref().is_none_or(|kept| kept.changed));
             if let Some(Kept { text, replaces, .. }) = kept
                 && offer.items.iter().all(|i| i.text != text)

@@ -19,8 +19,6 @@ use std::time::{Duration, Instant};
 
 /// Most shorter heads that are tried.
 const TRIES: usize = 12;
-/// A key waits: after this long nothing more is parsed.
-const PATIENCE: Duration = Duration::from_millis(20);
 
 /// A suggestion that breaks nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,9 +30,9 @@ pub struct Kept {
     pub changed: bool,
 }
 
-/// The longest head of a suggestion that keeps the rules. `None` when there is none.
-pub fn keep(text: &Snapshot, cursor: usize, suggestion: String, replaces: usize) -> Option<Kept> {
-    let here = Here { text, cursor, begun: Instant::now() };
+/// The longest head of a suggestion that keeps the rules. `None` when there is none. `patience`: the time that parses may take.
+pub fn keep(text: &Snapshot, cursor: usize, suggestion: String, replaces: usize, patience: Duration) -> Option<Kept> {
+    let here = Here { text, cursor, until: Instant::now() + patience };
     let Some(before) = text.syntax.as_ref().map(|s| s.errors()) else { return Some(Kept::whole(suggestion, replaces)) };
     let errors = here.errors(&suggestion, replaces);
     if errors == 0 {
@@ -65,7 +63,8 @@ impl Kept {
 struct Here<'a> {
     text: &'a Snapshot,
     cursor: usize,
-    begun: Instant,
+    /// Nothing is parsed any more after that: a key may wait.
+    until: Instant,
 }
 
 impl Here<'_> {
@@ -94,8 +93,8 @@ impl Here<'_> {
     }
 
     fn parsed(&self, at: usize, removed: usize, inserted: &str) -> Option<usize> {
-        let syntax = self.text.syntax.as_ref().filter(|_| self.begun.elapsed() < PATIENCE)?;
-        Some(syntax.after(&self.text.rope, at, removed, inserted)?.errors())
+        let left = self.until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+        Some(self.text.syntax.as_ref()?.after_within(&self.text.rope, at, removed, inserted, left)?.errors())
     }
 
     /// Whether the file parses without the line at the cursor.

@@ -7,8 +7,18 @@
 use super::languages::Role;
 use super::{Syntax, parse};
 use ropey::Rope;
+use std::time::Duration;
 
 impl Syntax {
+    /// [`Syntax::after`] with another limit on its time.
+    pub fn after_within(&self, rope: &Rope, at: usize, removed: usize, inserted: &str, time: Duration) -> Option<Syntax> {
+        let mut rope = rope.clone();
+        let edit = parse::replace(&mut rope, at, removed, inserted);
+        let mut tree = self.tree.clone();
+        tree.edit(&edit);
+        Some(Syntax { grammar: self.grammar, tree: parse::parse(self.grammar, &rope, Some(&tree), time)? })
+    }
+
     /// With `inserted` at `at`: bytes of it up to the closer that ends the innermost body, or list of arguments, around
     /// `at`; the closer included. `None` when that does not end in it, or takes too long to know.
     pub fn ends_within(&self, rope: &Rope, at: usize, inserted: &str) -> Option<usize> {

@@ -39,6 +39,10 @@ impl Syntax {
         match *self {}
     }
 
+    pub fn after_within(&self, _: &Rope, _: usize, _: usize, _: &str, _: std::time::Duration) -> Option<Syntax> {
+        match *self {}
+    }
+
     pub fn ends_within(&self, _: &Rope, _: usize, _: &str) -> Option<usize> {
         match *self {}
     }
