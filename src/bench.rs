@@ -5,6 +5,7 @@
 //! infill bench trace rustcode.json.gz --chars 10000 --tokenizer tokenizer.json --json
 //! infill bench trace fixtures/trace/short.json --timed 200              200 keys through the real engine
 //! … --timed 200 --against http://127.0.0.1:8012                         and the same keys to a llama.cpp server
+//! infill bench parse src/bench.rs --lines 10000                         what the parser costs at each key
 //! infill bench quality held-out/                                        is quality the price? See `quality`
 //! infill bench context project/                                         does the prompt hold what the next line needs?
 //! ```
@@ -25,6 +26,7 @@ use trace::Trace;
 mod against;
 pub mod context;
 mod count;
+pub mod parse;
 mod plot;
 pub mod quality;
 pub mod timed;
@@ -211,10 +213,13 @@ fn print(rows: &[Row], options: &Options) -> Result<()> {
 
 /// A header and a row each: with commas, or in columns.
 fn table(rows: &[Row], csv: bool) -> String {
+    table_of(&rows.iter().map(Row::fields).collect::<Vec<_>>(), csv)
+}
+
+fn table_of(fields: &[Vec<(&'static str, Value)>], csv: bool) -> String {
     let nothing = if csv { "" } else { "-" };
     let text =
         |value: &Value| value.as_str().map_or_else(|| if value.is_null() { nothing.into() } else { value.to_string() }, str::to_string);
-    let fields: Vec<_> = rows.iter().map(Row::fields).collect();
     let header = fields.iter().take(1).map(|f| f.iter().map(|(name, _)| (*name).to_string()).collect());
     let lines: Vec<Vec<String>> = header.chain(fields.iter().map(|f| f.iter().map(|(_, v)| text(v)).collect())).collect();
     let columns = lines.first().map_or(0, Vec::len);

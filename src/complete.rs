@@ -10,9 +10,13 @@ use crate::engine::{Engine, EngineError, Event, Request, Usage};
 use crate::suggest::{Action, Ask, Settings, Suggest, Suggestion};
 use anyhow::{Context, Result, anyhow, bail};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Larger files are refused, as in the editor.
 const MAX_BYTES: usize = 10 << 20;
+
+/// No key waits here: what a suggestion does to the parse is known, unless the parse is hopeless.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A place in a file, counted from 1.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +49,8 @@ pub struct Completion {
     pub replaces: usize,
     /// Geometric mean of its first line's token probabilities.
     pub probability: f32,
+    /// Shortened, closed or withheld, because it would have brought a syntax error.
+    pub balanced: bool,
     pub model: String,
     pub device: String,
     pub usage: Option<Usage>,
@@ -91,13 +97,13 @@ fn small(path: &Path, bytes: u64) -> Result<()> {
 /// Completes at the cursor, with the manners of the editor.
 pub async fn complete(engine: &dyn Engine, config: &Config, text: Snapshot, cursor: usize) -> Result<Completion> {
     let info = engine.info().context("the model is not loaded")?;
-    let settings = Settings::new(config, info.bytes_per_token, info.context);
-    let mut suggest = Suggest::new(settings);
+    let mut suggest = Suggest::new(Settings { patience: PATIENCE, ..Settings::for_model(config, &info) });
     let actions = suggest.ask(Ask { id: 1, text, cursor, explicit: false });
     let mut run = Run { engine, suggest, usage: None };
     let suggestion = run.perform(actions).await?;
     let Suggestion { text, replaces, probability } = suggestion.unwrap_or_default();
-    Ok(Completion { text, replaces, probability, model: info.model, device: info.device, usage: run.usage })
+    let balanced = run.suggest.counts().balanced > 0;
+    Ok(Completion { text, replaces, probability, balanced, model: info.model, device: info.device, usage: run.usage })
 }
 
 struct Run<'a> {

@@ -72,7 +72,7 @@ pub struct Completion {
     pub layout: Layout,
     /// Completion items (for editors without ghost text): "auto" offers them only to a client that cannot show inline completions.
     pub items: Items,
-    /// Show a suggestion only when the model finds its first line at least this probable (geometric mean over its tokens, 0 to 1): "auto", "off", or a number. An explicit invocation shows all.
+    /// Show a suggestion only when the model finds its first line at least this probable (geometric mean over its tokens, 0 to 1): "auto" (what was learnt for the model; where nothing was, as "off"), "off", or a number. An explicit invocation shows all.
     pub show_threshold: Threshold,
     /// How many suggestions an explicit invocation gives.
     #[schemars(range(min = 1, max = 5))]
@@ -124,13 +124,15 @@ pub enum Threshold {
 }
 
 impl Threshold {
-    /// On 300 held-out lines, what this lets nano show (26 % of them) is right as far as it goes in 31 %; with no threshold in 13 %.
-    const AUTO: f32 = 0.7;
-
-    pub fn get(&self) -> Result<f32, String> {
+    /// The least probability that is shown. `learnt`: what stands beside the model's weights, for "auto"; a model without
+    /// it shows all, since another model's figure says nothing of this one's probabilities.
+    ///
+    /// # Errors
+    /// What is no probability.
+    pub fn least(&self, learnt: Option<f32>) -> Result<f32, String> {
         match self {
             Threshold::Number(p) if (0.0..=1.0).contains(p) => Ok(*p),
-            Threshold::Word(w) if w == "auto" => Ok(Threshold::AUTO),
+            Threshold::Word(w) if w == "auto" => Ok(learnt.unwrap_or(0.0)),
             Threshold::Word(w) if w == "off" => Ok(0.0),
             Threshold::Number(p) => Err(format!("{p} is no probability: write \"auto\", \"off\", or a number from 0 to 1")),
             Threshold::Word(w) => Err(format!("\"{w}\" is no probability: write \"auto\", \"off\", or a number from 0 to 1")),
@@ -277,7 +279,7 @@ pub fn check(layer: &Layer) -> Result<(), ConfigError> {
     if let Err(why) = crate::context::rules::Rules::new(Path::new("/"), &config.exclude) {
         return bad("exclude", why);
     }
-    if let Err(why) = config.completion.show_threshold.get() {
+    if let Err(why) = config.completion.show_threshold.least(None) {
         return bad("completion.show_threshold", why);
     }
     match config.cache.bytes.get() {

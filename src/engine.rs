@@ -120,7 +120,7 @@ pub struct EngineError {
 pub type Answer = mpsc::UnboundedReceiver<Event>;
 
 /// What the left half needs to know of a loaded model.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Info {
     pub model: String,
     pub device: String,
@@ -128,6 +128,8 @@ pub struct Info {
     pub bytes_per_token: f32,
     /// Most tokens of one prompt and its answer together.
     pub context: usize,
+    /// The least probability of a suggestion that is worth showing, where that was learnt for this model.
+    pub show_threshold: Option<f32>,
 }
 
 /// Sums over an engine's life.

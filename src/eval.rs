@@ -151,6 +151,9 @@ pub struct Suggested {
     pub replaces: usize,
     /// Geometric mean of its first line's token probabilities.
     pub probability: f32,
+    /// Shortened, closed or withheld, because it would have brought a syntax error.
+    #[serde(default)]
+    pub balanced: bool,
 }
 
 /// An engine under settings.
@@ -167,18 +170,20 @@ pub struct Session<'a> {
 impl<'a> Session<'a> {
     /// Waits until the model is loaded.
     fn new(engine: &'a dyn Engine, config: &Config, how: &How) -> Result<Session<'a>> {
-        let show = config.completion.show_threshold.get().map_err(anyhow::Error::msg)?;
+        let show = config.completion.show_threshold.clone();
         let mut config = config.clone();
         config.completion.show_threshold = how.withhold()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Session { engine, config, info: loaded(engine)?, how: how.clone(), show, runtime })
+        let info = loaded(engine)?;
+        let show = show.least(info.show_threshold).map_err(anyhow::Error::msg)?;
+        Ok(Session { engine, config, info, how: how.clone(), show, runtime })
     }
 
     fn suggest(&self, gap: &Gap) -> Result<Suggested> {
         let text = gap.before.clone() + &gap.after;
         let snapshot = Document::new(&gap.path, language(gap.path.as_ref()), 1, &text).settled();
         let found = self.runtime.block_on(complete(self.engine, &self.config, snapshot, gap.before.len()))?;
-        Ok(Suggested { text: found.text, replaces: found.replaces, probability: found.probability })
+        Ok(Suggested { text: found.text, replaces: found.replaces, probability: found.probability, balanced: found.balanced })
     }
 
     fn shows(&self, suggested: &Suggested) -> bool {

@@ -108,6 +108,11 @@ enum Bench {
         #[command(flatten)]
         options: infill::bench::context::Options,
     },
+    /// What the parser costs: a file at once, and at each key.
+    Parse {
+        #[command(flatten)]
+        options: infill::bench::parse::Options,
+    },
     /// What the frozen hole costs in quality: held-out lines against a fresh prefix-suffix split.
     Quality {
         #[command(flatten)]
@@ -167,6 +172,7 @@ fn measure(bench: &Bench) -> Result<ExitCode> {
     match bench {
         Bench::Trace { options, model } => infill::bench::run(options, &config::merge(&model.layers()?)?.config)?,
         Bench::Context { options } => infill::bench::context::run(options)?,
+        Bench::Parse { options } => infill::bench::parse::run(options)?,
         Bench::Quality { options, model } => infill::bench::quality::run(options, &config::merge(&model.layers()?)?.config)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -11,12 +11,14 @@
 use crate::config::{Config, Layout, Lines};
 use crate::context::Neighbours;
 use crate::document::{Edit, Snapshot};
-use crate::engine::{EngineError, Finish, Priority, Request};
+use crate::engine::{EngineError, Finish, Info, Priority, Request};
 use crate::prompt::{Budget, Hole, Reanchor};
+use balance::Kept;
 use live::{Draft, Live};
 use manners::{Plan, fit};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 mod balance;
 mod live;
@@ -32,7 +34,12 @@ pub struct Settings {
     pub alternatives: usize,
     /// Least probability of a first line that is shown unasked: the geometric mean over its tokens.
     pub threshold: f32,
+    /// How long a suggestion may be parsed in its place before it is shown.
+    pub patience: Duration,
 }
+
+/// Where a key waits.
+const PATIENCE: Duration = Duration::from_millis(20);
 
 impl Settings {
     /// `tokens` is the smaller of the configured window and what the model can hold beside its answer.
@@ -46,8 +53,15 @@ impl Settings {
             lines: completion.lines,
             layout: completion.layout,
             alternatives: completion.alternatives,
-            threshold: completion.show_threshold.get().unwrap_or_default(),
+            threshold: completion.show_threshold.least(None).unwrap_or_default(),
+            patience: PATIENCE,
         }
+    }
+
+    /// For a loaded model, with what was learnt for it.
+    pub fn for_model(config: &Config, info: &Info) -> Settings {
+        let threshold = config.completion.show_threshold.least(info.show_threshold).unwrap_or_default();
+        Settings { threshold, ..Settings::new(config, info.bytes_per_token, info.context) }
     }
 }
 
@@ -108,6 +122,14 @@ pub enum Outcome {
     Rejected,
 }
 
+/// What an ask is answered with.
+#[derive(Debug, Default)]
+struct Offer {
+    items: Vec<Suggestion>,
+    /// So many were not offered as they were generated: see [`balance`].
+    balanced: u64,
+}
+
 /// What happened, for `infill bench` and the status line.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Counts {
@@ -115,6 +137,8 @@ pub struct Counts {
     /// Answered from a suggestion that was already there.
     pub without_model: u64,
     pub shown: u64,
+    /// Shortened, or closed, or not shown at all, because they would have brought a syntax error.
+    pub balanced: u64,
     /// Told by editors that can: taken whole, in part, or refused.
     pub accepted: u64,
     pub partly: u64,
@@ -193,9 +217,9 @@ impl Suggest {
         let tail = self.tail_at(&ask.text, ask.cursor);
         self.last = Some((ask.text.clone(), ask.cursor));
         let fresh_explicit = ask.explicit && self.live.as_ref().is_some_and(|l| l.drafts.len() < self.settings.alternatives);
-        if !fresh_explicit && let Some(items) = self.ready(&ask, &tail) {
+        if !fresh_explicit && let Some(offer) = self.ready(&ask, &tail) {
             self.counts.without_model += 1;
-            self.answer(ask.id, items);
+            self.answer(ask.id, offer);
         } else if !fresh_explicit && self.agrees(&tail) {
             self.live.iter_mut().for_each(|l| l.ask = Some(ask.clone()));
         } else {
@@ -209,9 +233,7 @@ impl Suggest {
     pub fn text(&mut self, id: u64, text: &str, logprob: f32) -> Vec<Action> {
         let Some(live) = &mut self.live else { return vec![] };
         let Some(draft) = live.drafts.iter_mut().find(|d| d.id == id && d.finish.is_none()) else { return vec![] };
-        draft.push(text, logprob);
-        let ended = live.plan.end(&draft.raw).is_some();
-        if ended {
+        if draft.push(text, logprob, &live.plan) {
             self.actions.push(Action::Abort { id });
             return self.done(id, Finish::Stop);
         }
@@ -225,9 +247,9 @@ impl Suggest {
             self.adopt(finish);
             return self.flush();
         }
-        let draft = self.live.as_mut().and_then(|l| l.drafts.iter_mut().find(|d| d.id == id));
-        if let Some(draft) = draft {
-            draft.finish.get_or_insert(finish);
+        let Some(live) = &mut self.live else { return self.flush() };
+        if let Some(draft) = live.drafts.iter_mut().find(|d| d.id == id) {
+            draft.close(finish, &live.plan);
             self.settle();
         }
         self.flush()
@@ -343,31 +365,33 @@ impl Suggest {
     }
 
     /// The shown suggestions that the typed text agrees with, if there is one.
-    fn ready(&self, ask: &Ask, tail: &str) -> Option<Vec<Suggestion>> {
+    fn ready(&self, ask: &Ask, tail: &str) -> Option<Offer> {
         let live = self.live.as_ref().filter(|l| l.done() && tail.starts_with(&l.base))?;
         let first = live.whole(live.drafts.first()?);
         // What was offered has been typed to its end: that is for the engine again.
-        (first.len() > tail.len() && first.starts_with(tail)).then(|| self.items(live, ask, tail))
+        (first.len() > tail.len() && first.starts_with(tail)).then(|| self.offer(live, ask, tail))
     }
 
-    fn items(&self, live: &Live, ask: &Ask, tail: &str) -> Vec<Suggestion> {
+    fn offer(&self, live: &Live, ask: &Ask, tail: &str) -> Offer {
         let line = ask.text.line_start(ask.cursor);
         let before = ask.text.text(line, ask.cursor);
         let rest = ask.text.text(ask.cursor, ask.text.line_end(ask.cursor));
-        let mut items: Vec<Suggestion> = Vec::new();
+        let mut offer = Offer::default();
         for draft in &live.drafts {
             let whole = live.whole(draft);
             if !ask.explicit && (draft.probability() < self.settings.threshold || self.rejected.contains(&whole)) {
                 continue;
             }
-            let fitted = whole.strip_prefix(tail).and_then(|t| fit(t, &before, &rest));
-            if let Some((text, replaces)) = fitted.and_then(|(t, n)| balance::keep(&ask.text, ask.cursor, t, n))
-                && items.iter().all(|i| i.text != text)
+            let Some((text, replaces)) = whole.strip_prefix(tail).and_then(|t| fit(t, &before, &rest)) else { continue };
+            let kept = balance::keep(&ask.text, ask.cursor, text, replaces, self.settings.patience);
+            offer.balanced += u64::from(kept.as_ref().is_none_or(|kept| kept.changed));
+            if let Some(Kept { text, replaces, .. }) = kept
+                && offer.items.iter().all(|i| i.text != text)
             {
-                items.push(Suggestion { text, replaces, probability: draft.probability() });
+                offer.items.push(Suggestion { text, replaces, probability: draft.probability() });
             }
         }
-        items
+        offer
     }
 
     /// Whether a running decode may still turn out to be what is typed. One that has not begun is better begun anew, with
@@ -389,8 +413,8 @@ impl Suggest {
         };
         let (done, same) = (live.done(), live.base == tail);
         if done && (same || self.ready(&ask, &tail).is_some()) {
-            let items = self.items(live, &ask, &tail);
-            return self.answer(ask.id, items);
+            let offer = self.offer(live, &ask, &tail);
+            return self.answer(ask.id, offer);
         }
         if done || !self.agrees(&tail) {
             self.start(&ask.text, ask.cursor, tail, ask.explicit);
@@ -398,8 +422,9 @@ impl Suggest {
         self.live.iter_mut().for_each(|l| l.ask = Some(ask.clone()));
     }
 
-    fn answer(&mut self, ask: u64, items: Vec<Suggestion>) {
+    fn answer(&mut self, ask: u64, Offer { items, balanced }: Offer) {
         self.counts.shown += u64::from(!items.is_empty());
+        self.counts.balanced += balanced;
         self.actions.push(Action::Answer { ask, items });
         self.actions.push(Action::Pause { mark: self.mark });
     }
@@ -418,7 +443,7 @@ impl Suggest {
         for rank in 0..count {
             let Some(request) = self.request(text, cursor, &tail, &plan, rank) else { return };
             let id = next_id();
-            drafts.push(Draft { id, ..Draft::default() });
+            drafts.push(Draft::new(id));
             self.actions.push(Action::Start { id, request });
         }
         self.live = Some(Live { base: tail, plan, drafts, ask: None });

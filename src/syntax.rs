@@ -15,6 +15,7 @@ use std::time::Instant;
 use tree_sitter::{Node, QueryCursor, QueryCursorOptions, QueryCursorState, StreamingIterator, Tree};
 
 pub mod definitions;
+mod ends;
 mod languages;
 mod parse;
 

@@ -46,11 +46,12 @@ pub struct Options {
     /// For `Info`.
     pub model: String,
     pub device: String,
+    pub show_threshold: Option<f32>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { cache_blocks: 1024, chunk: 512, model: String::new(), device: "cpu".to_owned() }
+        Options { cache_blocks: 1024, chunk: 512, model: String::new(), device: "cpu".to_owned(), show_threshold: None }
     }
 }
 
@@ -208,6 +209,7 @@ fn info(loaded: &Loaded) -> Info {
         device: loaded.options.device.clone(),
         bytes_per_token: loaded.tokens.bytes_per_token(),
         context: loaded.backend.context().min(loaded.options.cache_blocks.saturating_mul(BLOCK)),
+        show_threshold: loaded.options.show_threshold,
     }
 }
 

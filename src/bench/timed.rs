@@ -19,7 +19,7 @@ pub fn run(trace: &Trace, config: &Config, keys: usize) -> Result<Row> {
     runtime.block_on(async {
         let engine = configured::open(config)?;
         let info = engine.loaded().await?;
-        let suggest = Suggest::new(Settings::new(config, info.bytes_per_token, info.context));
+        let suggest = Suggest::new(Settings::for_model(config, &info));
         let layout = match config.completion.layout {
             crate::config::Layout::Frozen => Layout::Frozen,
             crate::config::Layout::Psm => Layout::PsmAnchored,

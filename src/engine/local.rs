@@ -19,6 +19,8 @@ use crate::worker::{Loaded, Options, Worker};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub mod sidecar;
+
 /// How to run a local model.
 #[derive(Clone, Debug)]
 pub struct LocalOptions {
@@ -194,8 +196,10 @@ fn both(source: &Source) -> Result<(Cpu, Tokens), EngineError> {
 fn load(source: &Source, options: &LocalOptions) -> Result<Loaded, EngineError> {
     let (backend, tokens) = both(source)?;
     let cache_blocks = blocks(options.cache_bytes, free_memory(), backend.block_bytes()).max(least(&backend));
+    let show_threshold = sidecar::read(source)?.show_threshold;
     tracing::info!(model = backend.name(), cache_blocks, "model loaded");
-    let options = Options { cache_blocks, chunk: options.chunk, model: backend.name().to_owned(), device: "cpu".to_owned() };
+    let model = backend.name().to_owned();
+    let options = Options { cache_blocks, chunk: options.chunk, model, device: "cpu".to_owned(), show_threshold };
     Ok(Loaded { backend: Box::new(backend), tokens: Arc::new(tokens), options })
 }
 

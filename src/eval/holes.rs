@@ -13,13 +13,14 @@ use super::table::{Report, Row};
 use super::{Gap, How, Session, Suggested};
 use crate::complete::language;
 use crate::document::Document;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use cut::{Hole, Kind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 mod cut;
+mod learn;
 
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
@@ -32,6 +33,9 @@ pub struct Options {
     /// Another seed cuts elsewhere.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Learn from these holes what is worth showing, and write it to FILE, which belongs beside the model's weights.
+    #[arg(long, value_name = "FILE")]
+    pub learn: Option<PathBuf>,
     #[command(flatten)]
     pub how: How,
 }
@@ -46,11 +50,14 @@ struct Record {
     #[serde(flatten)]
     marks: Marks,
     shown: bool,
-    /// Errors that the text has with the suggestion and had not before.
-    parse_errors: Option<usize>,
+    /// Syntax errors before and after an accept; `None` where there is no grammar.
+    parse_errors: Option<(usize, usize)>,
 }
 
 pub(super) fn measure<'a>(options: &Options, session: impl FnOnce() -> Result<Session<'a>>) -> Result<Report> {
+    if options.learn.is_some() && options.how.threshold != "off" {
+        bail!("--learn needs all suggestions, and --threshold {} withholds some: leave it away", options.how.threshold);
+    }
     let sources = cut::read(&options.dir, options.seed)?;
     let mut holes = cut::draw(&sources.files, options.holes, options.seed)?;
     holes.truncate(options.how.limit());
@@ -62,6 +69,9 @@ pub(super) fn measure<'a>(options: &Options, session: impl FnOnce() -> Result<Se
     let records = session.each(&holes, &settings, |hole| hole.id.clone(), |hole| one(hole, &session))?;
     let mut notes = vec![session.shown_note()];
     notes.extend(sources.left_out_note());
+    if let Some(path) = &options.learn {
+        notes.push(learn::write(path, &records, &settings)?);
+    }
     Ok(Report { settings, rows: rows(&records), notes })
 }
 
@@ -78,12 +88,15 @@ fn one(hole: &Hole, session: &Session<'_>) -> Result<Record> {
     })
 }
 
-/// Syntax errors that accepting brings; `None` where there is no grammar.
-fn parse_errors(gap: &Gap, suggested: &Suggested) -> Option<usize> {
-    let text = Document::new(&gap.path, language(gap.path.as_ref()), 1, &(gap.before.clone() + &gap.after)).settled();
-    let before = text.syntax.as_ref()?;
-    let after = before.after(&text.rope, gap.before.len(), suggested.replaces, &suggested.text)?;
-    Some(after.errors().saturating_sub(before.errors()))
+/// Syntax errors of the whole text, before and after an accept. Each is parsed from nothing: what an editor's tree says that
+/// was edited in place is not asked.
+fn parse_errors(gap: &Gap, suggested: &Suggested) -> Option<(usize, usize)> {
+    let after = gap.after.get(suggested.replaces..)?;
+    let errors = |middle: &str, after: &str| {
+        let text = [&gap.before, middle, after].concat();
+        Document::new(&gap.path, language(gap.path.as_ref()), 1, &text).settled().syntax.map(|s| s.errors())
+    };
+    Some((errors("", &gap.after)?, errors(&suggested.text, after)?))
 }
 
 /// By kind and language, a kind's languages together, and all together.
@@ -114,9 +127,15 @@ fn row(kind: &str, language: &str, records: &[&Record]) -> Row {
     row.push(("saved %", percent(sum(&|r| r.marks.saved), sum(&|r| r.marks.chars)).into()));
     row.extend([("nothing %", share(&|r| r.suggested.text.is_empty()).into()), ("shown %", share(&|r| r.shown).into())]);
     row.push(("right of shown %", if shown.is_empty() { serde_json::Value::Null } else { percent(right, shown.len()).into() }));
-    let parsed: Vec<usize> = records.iter().filter_map(|r| r.parse_errors).collect();
+    row.push(("balanced %", share(&|r| r.suggested.balanced).into()));
+    let parsed: Vec<(usize, usize)> = records.iter().filter_map(|r| r.parse_errors).collect();
     if !parsed.is_empty() {
-        row.push(("new parse errors %", percent(parsed.iter().filter(|errors| **errors > 0).count(), parsed.len()).into()));
+        let sound: Vec<&(usize, usize)> = parsed.iter().filter(|(before, _)| *before == 0).collect();
+        let more = parsed.iter().filter(|(before, after)| after > before).count();
+        let broken = sound.iter().filter(|(_, after)| *after > 0).count();
+        row.push(("new parse errors %", percent(more, parsed.len()).into()));
+        row.push(("parsed before", sound.len().into()));
+        row.push(("broken of those %", percent(broken, sound.len()).into()));
     }
     row
 }
@@ -125,7 +144,7 @@ fn row(kind: &str, language: &str, records: &[&Record]) -> Row {
 mod tests {
     use super::*;
 
-    fn record(kind: Kind, language: &str, exact: bool, parse_errors: Option<usize>) -> Record {
+    fn record(kind: Kind, language: &str, exact: bool, parse_errors: Option<(usize, usize)>) -> Record {
         let marks = Marks { exact, prefix: exact, similarity: 50.0, saved: if exact { 4 } else { 0 }, chars: 4 };
         let suggested = Suggested { text: "x".into(), ..Suggested::default() };
         Record { kind, language: language.into(), truth: "x = 1".into(), suggested, marks, shown: exact, parse_errors }
@@ -154,7 +173,15 @@ mod tests {
 
     #[test]
     fn parse_errors_have_no_column_where_there_is_no_grammar() {
-        let column = |errors| value(&row("line", "rust", &[&record(Kind::Line, "rust", true, errors)]), "new parse errors %");
-        assert_eq!((column(None), column(Some(0)), column(Some(2))), (None, Some(0.0.into()), Some(100.0.into())));
+        let columns = |errors: &[Option<(usize, usize)>]| {
+            let records: Vec<Record> = errors.iter().map(|e| record(Kind::Line, "rust", true, *e)).collect();
+            let row = row("line", "rust", &records.iter().collect::<Vec<_>>());
+            ["new parse errors %", "parsed before", "broken of those %"].map(|name| value(&row, name))
+        };
+        assert_eq!(columns(&[None]), [None, None, None]);
+        assert_eq!(
+            columns(&[Some((0, 0)), Some((0, 2)), Some((3, 4)), Some((3, 1))]),
+            [Some(50.0.into()), Some(2.into()), Some(50.0.into())]
+        );
     }
 }

@@ -168,7 +168,7 @@ mod tests {
     fn a_program_is_the_text_with_the_suggestion_accepted_and_then_its_tests() {
         let task = task("    return a * 2\n", "");
         let gap = Gap { after: ")\n".into(), ..task.gap() };
-        let suggested = Suggested { text: "    return (a * 2)".into(), replaces: 1, probability: 1.0 };
+        let suggested = Suggested { text: "    return (a * 2)".into(), replaces: 1, probability: 1.0, ..Suggested::default() };
         let program = task.program(&gap, &suggested);
         assert!(program.starts_with("def double(a):\n    return (a * 2)\n\ndef check(candidate):"), "{program}");
         assert!(program.ends_with("\ncheck(double)\n"), "{program}");

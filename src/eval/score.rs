@@ -86,7 +86,7 @@ mod tests {
 
     fn marks(truth: &str, after: &str, text: &str, replaces: usize) -> Marks {
         let gap = Gap { truth: truth.into(), after: after.into(), ..Gap::default() };
-        Marks::new(&gap, &Suggested { text: text.into(), replaces, probability: 1.0 })
+        Marks::new(&gap, &Suggested { text: text.into(), replaces, probability: 1.0, ..Suggested::default() })
     }
 
     #[test]

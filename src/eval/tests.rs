@@ -11,7 +11,8 @@ struct Knows {
 
 impl Engine for Knows {
     fn state(&self) -> State {
-        State::Ready(Info { model: "DeepSeek Coder_V2-Lite-Base.Q4".into(), device: "none".into(), bytes_per_token: 3.0, context: 4096 })
+        let (model, device) = ("DeepSeek Coder_V2-Lite-Base.Q4".into(), "none".into());
+        State::Ready(Info { model, device, bytes_per_token: 3.0, context: 4096, show_threshold: Some(0.6) })
     }
 
     fn totals(&self) -> Totals {
@@ -152,4 +153,21 @@ fn holes_are_marked_by_kind() {
     let block = json["rows"].as_array().unwrap().iter().find(|row| row["kind"] == "block").expect("a block");
     assert_eq!((&block["exact %"], &block["saved %"], &block["right of shown %"]), (&json!(100.0), &json!(100.0), &json!(100.0)), "{json}");
     assert_eq!(block["new parse errors %"], if cfg!(feature = "languages") { json!(0.0) } else { Value::Null }, "{json}");
+}
+
+#[test]
+fn a_threshold_is_learnt_and_written_beside_the_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.py"), "def f(value):\n    first = value\n    return first\n").unwrap();
+    let (dir, file) = (folder.path().to_str().expect("UTF-8"), folder.path().join("own.infill.json"));
+    let engine = Knows { answers: vec![("def ", "    first = value\n    return first\n")], probability: 0.9 };
+    let run = |more: &[&str]| report(&[&["holes", dir, "--holes", "4", "--learn", file.to_str().expect("UTF-8")], more].concat(), &engine);
+    let error = run(&["--threshold", "0.5"]).unwrap_err().to_string();
+    assert!(error.contains("--learn") && error.contains("--threshold 0.5") && !file.exists(), "{error}");
+    assert!(run(&[]).unwrap().text().contains("learnt: show_threshold 0.00"));
+    let written: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    assert_eq!((&written["show_threshold"], &written["learnt"]["settings"]["holes"]), (&json!(0.0), &json!(4)), "{written}");
+    let wrong = Knows { answers: vec![("def ", "    wrong\n")], probability: 0.9 };
+    let none = report(&["holes", dir, "--holes", "4", "--learn", file.to_str().expect("UTF-8")], &wrong).unwrap_err().to_string();
+    assert!(none.contains("no suggestion was right in"), "{none}");
 }

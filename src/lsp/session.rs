@@ -339,12 +339,11 @@ impl Session {
     }
 
     fn settings(&self, config: &Config) -> Settings {
-        let (bytes_per_token, context) = match self.options.engine.info() {
-            Some(info) => (info.bytes_per_token, info.context),
+        match self.options.engine.info() {
+            Some(info) => Settings::for_model(config, &info),
             // Not loaded yet: a window that any model can hold.
-            None => (2.5, 2048),
-        };
-        Settings::new(config, bytes_per_token, context)
+            None => Settings::new(config, 2.5, 2048),
+        }
     }
 
     /// Waits for an ask's outcome.

@@ -3,55 +3,119 @@
 //! ```text
 //! f(a, |)     "b"          as it is
 //! f(a, |)     "(b"         leaves a bracket open: cut, here to nothing
-//! |           "if a {"     an opener at the very end of a line is fine: what it opens is to be filled
+//! |           "if a {"     opens at its very end: "if a {}", as an editor closes what is typed
 //! x = |       "f(a"        the line was not whole before; "f" makes it so
 //! ```
-//! The rule: a file that parses but for the line at the cursor parses after an accept. Where the line is beyond that
-//! (`f(a, |` and nothing in the suggestion closes it) the suggestion stays as it is; so it does in a file with other
-//! errors, and where there is no parse in time.
+//! The rules, for the syntax errors of the whole file:
+//! - A file without one has none after an accept.
+//! - A file that parses but for the line at the cursor parses after an accept, where some head of the suggestion does that.
+//! - Any other file has no more than before, where there is such a head; else (`f(a, |`, and nothing closes it) the
+//!   suggestion stays as it is.
+//!
+//! Without a grammar there is no rule. Where a parse takes too long, brackets and quotes are paired by their characters.
+use super::manners::open;
 use crate::document::Snapshot;
+use std::time::{Duration, Instant};
 
 /// Most shorter heads that are tried.
 const TRIES: usize = 12;
 
-/// The longest head of a suggestion that leaves no syntax error; the bytes after the cursor that it replaces. `None` when
-/// each would bring one into a file that has none.
-pub fn keep(text: &Snapshot, cursor: usize, suggestion: String, replaces: usize) -> Option<(String, usize)> {
-    let errors = text.syntax.as_ref().map(|s| s.errors());
-    let sound = errors == Some(0);
-    if errors.is_none() || !(sound || sound_elsewhere(text, cursor)) || holds(text, cursor, &suggestion, replaces) {
-        return Some((suggestion, replaces));
+/// A suggestion that breaks nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Kept {
+    pub text: String,
+    /// Bytes after the cursor that it replaces.
+    pub replaces: usize,
+    /// It is not what was given.
+    pub changed: bool,
+}
+
+/// The longest head of a suggestion that keeps the rules. `None` when there is none. `patience`: the time that parses may take.
+pub fn keep(text: &Snapshot, cursor: usize, suggestion: String, replaces: usize, patience: Duration) -> Option<Kept> {
+    let here = Here { text, cursor, until: Instant::now() + patience };
+    let Some(before) = text.syntax.as_ref().map(|s| s.errors()) else { return Some(Kept::whole(suggestion, replaces)) };
+    let errors = here.errors(&suggestion, replaces);
+    if errors == 0 {
+        return Some(Kept::whole(suggestion, replaces));
     }
-    let heads = ends(&suggestion).into_iter().take(TRIES).map(|end| suggestion[..end].trim_end());
-    // A head of it closes nothing any more that stands after the cursor: it replaces nothing.
-    let head = heads.filter(|head| !head.trim().is_empty()).find(|head| parses(text, cursor, 0, head));
+    let sound = before == 0;
+    if let Some(closed) = here.closed(&suggestion, replaces) {
+        // In a file that does not parse anyway, what is opened is for the user to fill.
+        return Some(if sound { Kept { text: closed, replaces, changed: true } } else { Kept::whole(suggestion, replaces) });
+    }
+    let goal = if sound || here.sound_elsewhere() { 0 } else { before };
+    let head = if errors <= goal { None } else { here.head(&suggestion, goal, before.min(errors - 1)) };
     match head {
-        Some(head) => Some((head.to_string(), 0)),
-        None => (!sound).then_some((suggestion, replaces)),
+        // A head closes nothing any more that stands after the cursor: it replaces nothing.
+        Some(head) => Some(Kept { text: head.to_string(), replaces: 0, changed: true }),
+        None if sound => None,
+        None => Some(Kept::whole(suggestion, replaces)),
     }
 }
 
-/// Whether the file parses without the line at the cursor.
-fn sound_elsewhere(text: &Snapshot, cursor: usize) -> bool {
-    let (start, end) = (text.line_start(cursor), text.line_end(cursor));
-    parses(text, start, end - start, "")
+impl Kept {
+    fn whole(text: String, replaces: usize) -> Kept {
+        Kept { text, replaces, changed: false }
+    }
 }
 
-/// Whether the file parses after this replacement; unknown counts as yes.
-fn parses(text: &Snapshot, at: usize, removed: usize, inserted: &str) -> bool {
-    let after = text.syntax.as_ref().and_then(|s| s.after(&text.rope, at, removed, inserted));
-    after.is_none_or(|after| after.errors() == 0)
+/// A cursor in a text that has a parse.
+struct Here<'a> {
+    text: &'a Snapshot,
+    cursor: usize,
+    /// Nothing is parsed any more after that: a key may wait.
+    until: Instant,
 }
 
-fn holds(text: &Snapshot, cursor: usize, suggestion: &str, replaces: usize) -> bool {
-    let rest = text.text(cursor + replaces, text.line_end(cursor));
-    let closer = match suggestion.trim_end().chars().last() {
-        Some('{') if rest.trim().is_empty() => "}",
-        Some('(') if rest.trim().is_empty() => ")",
-        Some('[') if rest.trim().is_empty() => "]",
-        _ => return parses(text, cursor, replaces, suggestion),
-    };
-    parses(text, cursor, replaces, suggestion) || parses(text, cursor, replaces, &format!("{suggestion}\n{closer}"))
+impl Here<'_> {
+    /// The first head with at most `goal` errors; else the first with at most `enough`. Where errors stay, one more or less
+    /// says little: then a head must leave nothing open.
+    fn head<'s>(&self, suggestion: &'s str, goal: usize, enough: usize) -> Option<&'s str> {
+        let mut second = None;
+        for end in ends(suggestion).into_iter().take(TRIES) {
+            let head = suggestion[..end].trim_end();
+            let errors = if head.trim().is_empty() { usize::MAX } else { self.errors(head, 0) };
+            let whole = errors == 0 || (errors <= enough && open::open(&self.text.language, head).balanced());
+            if whole && errors <= goal {
+                return Some(head);
+            }
+            second = second.or(whole.then_some(head));
+        }
+        second
+    }
+
+    /// The errors of the file after an accept.
+    fn errors(&self, suggestion: &str, replaces: usize) -> usize {
+        self.parsed(self.cursor, replaces, suggestion).unwrap_or_else(|| {
+            let open = open::open(&self.text.language, suggestion);
+            usize::from(open.inside() || (open.unopened.is_some() && replaces == 0))
+        })
+    }
+
+    fn parsed(&self, at: usize, removed: usize, inserted: &str) -> Option<usize> {
+        let left = self.until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+        Some(self.text.syntax.as_ref()?.after_within(&self.text.rope, at, removed, inserted, left)?.errors())
+    }
+
+    /// Whether the file parses without the line at the cursor.
+    fn sound_elsewhere(&self) -> bool {
+        let (start, end) = (self.text.line_start(self.cursor), self.text.line_end(self.cursor));
+        self.parsed(start, end - start, "").is_none_or(|errors| errors == 0)
+    }
+
+    /// A suggestion that ends a line with an opener, and its closer after it, when that is all it lacks.
+    fn closed(&self, suggestion: &str, replaces: usize) -> Option<String> {
+        let rest = self.text.text(self.cursor + replaces, self.text.line_end(self.cursor));
+        let bare = suggestion.trim_end();
+        let closer = match bare.chars().last().filter(|_| rest.trim().is_empty())? {
+            '{' => "}",
+            '(' => ")",
+            '[' => "]",
+            _ => return None,
+        };
+        let closed = format!("{bare}{closer}");
+        (self.errors(&closed, replaces) == 0).then_some(closed)
+    }
 }
 
 /// Where a suggestion may be cut, the longest head first: at the ends of its lines; in its first line, where words end.
@@ -67,39 +131,4 @@ fn ends(suggestion: &str) -> Vec<usize> {
 }
 
 #[cfg(all(test, feature = "languages"))]
-mod tests {
-    use super::*;
-    use crate::document::Document;
-
-    fn kept(language: &str, marked: &str, suggestion: &str, replaces: usize) -> Option<(String, usize)> {
-        let cursor = marked.find('|').expect("a cursor");
-        let text = Document::new("u", language, 1, &marked.replacen('|', "", 1)).settled();
-        keep(&text, cursor, suggestion.into(), replaces)
-    }
-
-    #[test]
-    fn no_more_errors_than_before() {
-        for (language, text, suggestion, replaces, expected) in [
-            ("rust", "fn f() { g(a, |); }\n", "b", 0, Some(("b", 0))),
-            ("rust", "fn f() { g(a, |); }\n", "(b", 0, None),
-            ("rust", "fn f() { g(a, |); }\n", "b, h(c)", 0, Some(("b, h(c)", 0))),
-            ("rust", "fn f() { g(a, |); }\n", "b, h(c", 0, Some(("b, h", 0))),
-            ("rust", "fn f() { g(|) }\n", "a);\n", 1, Some(("a);\n", 1))),
-            ("rust", "fn f() {\n    |\n}\n", "if a {", 0, Some(("if a {", 0))),
-            ("rust", "fn f() {\n    |\n}\n", "a();\n    b();\n    c(", 0, Some(("a();\n    b();\n    c(", 0))),
-            ("rust", "fn f() {\n    |\n}\n", "a();\n    b(;\n    c", 0, Some(("a();", 0))),
-            ("rust", "fn f() {\n    |\n}\n", "}", 0, None),
-            ("python", "x = [|]\n", "1, 2", 0, Some(("1, 2", 0))),
-            ("python", "x = [|]\n", "1, 2]]", 0, Some(("1, 2", 0))),
-            ("python", "def f():\n    |\n", "return 'a", 0, Some(("return", 0))),
-            ("plaintext", "x = [|]\n", "(((", 0, Some(("(((", 0))),
-            ("python", "x = |\ny = 1\n", "f(a, b)", 0, Some(("f(a, b)", 0))),
-            ("python", "x = |\ny = 1\n", "f(a, b", 0, Some(("f", 0))),
-            ("python", "f(a, |\nx = 1\n", "b", 0, Some(("b", 0))),
-            ("python", "x = |\ny = (\n", "f(a, b", 0, Some(("f(a, b", 0))),
-        ] {
-            let got = kept(language, text, suggestion, replaces);
-            assert_eq!(got.as_ref().map(|(t, n)| (t.as_str(), *n)), expected, "{language}: {text:?} <- {suggestion:?}");
-        }
-    }
-}
+mod tests;

@@ -14,17 +14,37 @@ pub struct Draft {
     pub id: u64,
     pub raw: String,
     pub finish: Option<Finish>,
+    /// Bytes of `raw` after which it was found to be over; whole lines that were looked at.
+    end: Option<usize>,
+    seen: usize,
+    /// What is offered of it, once it has ended.
+    offered: String,
     /// Of the pieces up to the first line end: the sum of their log probabilities, and how many they are.
     pub first_line: (f32, u32),
 }
 
 impl Draft {
-    pub fn push(&mut self, text: &str, logprob: f32) {
+    pub fn new(id: u64) -> Draft {
+        Draft { id, ..Draft::default() }
+    }
+
+    /// Takes more text; whether it is over now.
+    pub fn push(&mut self, text: &str, logprob: f32, plan: &Plan) -> bool {
         if !self.raw.contains('\n') {
             self.first_line.0 += logprob;
             self.first_line.1 += 1;
         }
         self.raw.push_str(text);
+        self.end = plan.end(&self.raw, &mut self.seen);
+        self.end.is_some()
+    }
+
+    /// Nothing more comes.
+    pub fn close(&mut self, finish: Finish, plan: &Plan) {
+        if self.finish.is_none() {
+            self.finish = Some(finish);
+            self.offered = plan.finish(&self.raw, self.end, finish == Finish::Length);
+        }
     }
 
     pub fn probability(&self) -> f32 {
@@ -50,9 +70,7 @@ impl Live {
 
     /// Base and offered text of one draft.
     pub fn whole(&self, draft: &Draft) -> String {
-        match draft.finish {
-            Some(f) => self.base.clone() + &self.plan.finish(&draft.raw, f == Finish::Length),
-            None => self.base.clone() + &draft.raw,
-        }
+        let text = if draft.finish.is_some() { &draft.offered } else { &draft.raw };
+        self.base.clone() + text
     }
 }

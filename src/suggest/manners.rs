@@ -1,24 +1,43 @@
-//! Manners: where a suggestion ends, and how it meets the text that is already there. No IO, no state.
+//! Manners: where a suggestion ends. No IO, no state.
 //!
 //! ```text
-//! print(fo|)          generated "o, bar)"   -> insert "o, bar", leave the editor's ")" alone
-//! call(|)             generated "a, b):"    -> insert "a, b):", replace the editor's ")"
-//! if x:⏎    y|        generated "()⏎z = 1"  -> "()": the next line leaves the block
+//! if x:⏎    y|        generated "()⏎z = 1"              "()": the next line leaves the block
+//! fn f() {⏎    |⏎}    generated "a();⏎}⏎fn g() {"       "a();": the parser says that the body is closed
+//! fn f() {⏎    |      the same                          "a();⏎}": nothing below closes it
+//! x = |⏎y = 1         generated "2⏎y = 1"               "2": what follows stands there already
 //! ```
+//! How it meets the rest of its line is [`fit`]'s.
 use crate::config::Lines;
 use crate::document::Snapshot;
-use crate::prompt::is_closer;
 use crate::syntax::Place;
+pub use fit::fit;
+
+mod again;
+mod fit;
+pub mod open;
+
+/// So much of a line below the cursor is looked at.
+const LONGEST: usize = 1000;
+/// So many lines below the cursor are looked at.
+const BELOW: usize = 3;
+/// A line with fewer letters and digits (`}`, `);`) may stand below itself, or appear twice.
+const SAYING: usize = 3;
+/// As a beginning of the line below, or as a line further below, a line must say more.
+const TELLING: usize = 6;
 
 /// What a suggestion at one place may be.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// Several lines, or to the end of this one.
     pub block: bool,
-    /// Columns of white space before the cursor's line.
+    text: Snapshot,
+    cursor: usize,
+    /// The cursor's line, up to the cursor.
+    before: String,
+    /// Columns of white space before it.
     indent: usize,
-    /// The first line below the cursor that is not blank.
-    below: String,
+    /// The first lines below the cursor that are not blank, as far as its block goes.
+    below: Vec<String>,
 }
 
 impl Plan {
@@ -36,7 +55,8 @@ impl Plan {
             Lines::Block => rest.trim().is_empty(),
             Lines::Auto => !prose && rest.trim().is_empty() && before.trim().is_empty() && opened(),
         };
-        Plan { block, indent: width(&before), below: line_below(text, cursor) }
+        let below = if rest.trim().is_empty() { lines_below(text, cursor, width(&before)) } else { Vec::new() };
+        Plan { block, text: text.clone(), cursor, indent: width(&before), before, below }
     }
 
     /// Strings at which the engine may stop.
@@ -44,155 +64,169 @@ impl Plan {
         vec![if self.block { "\n\n\n".into() } else { "\n".into() }]
     }
 
-    /// Where the generated text is over, although the model goes on; `None` while it is not.
-    pub fn end(&self, raw: &str) -> Option<usize> {
-        if before_repetition(raw).len() < raw.len() {
-            return Some(raw.len());
-        }
+    /// Where the generated text is over, although the model goes on: bytes of it to keep. `None` while it is not. `seen`:
+    /// bytes of whole lines that were looked at before, and are not again.
+    pub fn end(&self, raw: &str, seen: &mut usize) -> Option<usize> {
         if !self.block {
-            return raw.find('\n');
+            let line = raw.split('\n').next().unwrap_or_default();
+            return again::in_line(line).or_else(|| raw.find('\n'));
         }
-        let mut at = raw.find('\n')? + 1;
-        let mut last = (self.indent, raw[..at].trim());
-        while let Some(length) = raw[at..].find('\n') {
-            let line = &raw[at..at + length];
-            let this = (width(line), line.trim());
-            if self.leaves(line) || (this == last && !this.1.is_empty()) {
-                return Some(at - 1);
+        while let Some(length) = raw[*seen..].find('\n') {
+            if let Some(end) = self.over(raw, *seen, *seen + length) {
+                return Some(end);
             }
-            last = this;
-            at += length + 1;
+            *seen += length + 1;
         }
-        None
+        again::in_line(raw)
     }
 
-    /// The text to offer, from all that was generated. `cut`: the engine stopped for length, so the last line is not whole.
-    pub fn finish(&self, raw: &str, cut: bool) -> String {
-        let mut text = &raw[..self.end(raw).unwrap_or(raw.len())];
-        if self.block {
-            let last = text.rfind('\n').map(|n| n + 1);
-            // The last line has no line end yet: it may leave the block too, or be half a line.
-            if let Some(last) = last.filter(|&n| cut || self.leaves(&text[n..])) {
-                text = &text[..last];
-            }
+    /// The text to offer, from all that was generated and where it was found to be over. `cut`: the engine stopped for
+    /// length, so the last line is not whole.
+    pub fn finish(&self, raw: &str, end: Option<usize>, cut: bool) -> String {
+        let mut text = &raw[..end.unwrap_or(raw.len())];
+        let broken = text.find('\u{fffd}');
+        text = &text[..broken.unwrap_or(text.len())];
+        if end.is_none() && (cut || broken.is_some()) {
+            text = self.whole_part(text);
+        } else if end.is_none() && self.block {
+            text = self.whole_lines(text);
         }
-        before_repetition(text).trim_end().to_string()
+        if !self.block && self.is_below(text, 0) {
+            return String::new();
+        }
+        let text = &text[..again::in_line(text).unwrap_or(text.len())];
+        let closed = format!("{text}\n");
+        self.tidy(&text[..self.back(&closed, closed.len()).min(text.len())])
+    }
+
+    /// Whether the text is over at the line `raw[at..stop]`: bytes to keep.
+    fn over(&self, raw: &str, at: usize, stop: usize) -> Option<usize> {
+        if let Some(second) = again::in_line(&raw[..stop]).or_else(|| self.cycle(&raw[..stop])) {
+            return Some(self.back(raw, second));
+        }
+        if open::open(&self.text.language, &raw[..at]).inside() {
+            return None;
+        }
+        let line = &raw[at..stop];
+        if at > 0 && self.leaves(line) {
+            return Some(self.closing(raw, self.back(raw, at), stop));
+        }
+        if self.is_below(line, at) {
+            return Some(self.back(raw, at));
+        }
+        let closed = self.closed(&raw[..stop])?;
+        Some(self.closing(raw, closed - 1, closed))
+    }
+
+    /// Where the parser says that what encloses the cursor is closed by the generated text. It is only asked when there is
+    /// a closer that the text did not open.
+    fn closed(&self, text: &str) -> Option<usize> {
+        open::open(&self.text.language, text).unopened?;
+        self.text.syntax.as_ref()?.ends_within(&self.text.rope, self.cursor, text)
+    }
+
+    /// With the closing line (up to `stop`), when the document then has fewer errors than without (up to `at`): nothing
+    /// below the cursor closes what is being written.
+    fn closing(&self, raw: &str, at: usize, stop: usize) -> usize {
+        let closes = raw[at..stop].trim_start();
+        if !(closes.starts_with(['}', ')', ']']) || closes.trim_end() == "end") {
+            return at;
+        }
+        let errors = |text: &str| Some(self.text.syntax.as_ref()?.after(&self.text.rope, self.cursor, 0, text)?.errors());
+        match (errors(&raw[..at]), errors(&raw[..stop])) {
+            (Some(without), Some(with)) if with < without => stop,
+            _ => at,
+        }
     }
 
     fn leaves(&self, line: &str) -> bool {
-        !line.trim().is_empty() && (width(line) < self.indent || line == self.below)
+        !line.trim().is_empty() && width(line) < self.indent && !self.neutral(line)
     }
-}
 
-/// A model that has lost its way says the same thing over and over. A text that ends so is cut before that line; when it
-/// is the first line, nothing is left.
-fn before_repetition(text: &str) -> &str {
-    let start = text.rfind('\n').map_or(0, |n| n + 1);
-    let line = &text.as_bytes()[start..];
-    let repeats = |period: usize| {
-        let tail = &line[line.len() - 3 * period..];
-        tail[..2 * period] == tail[period..] && tail[..period].iter().any(u8::is_ascii_alphabetic)
-    };
-    if (3..=line.len() / 3).any(repeats) { &text[..start] } else { text }
-}
-
-/// A suggestion fitted to the line it lands in: the text to insert, and how many bytes after the cursor it replaces.
-/// `None` when nothing worth showing is left. `before` is the line up to the cursor, `rest` the line after it.
-pub fn fit(text: &str, before: &str, rest: &str) -> Option<(String, usize)> {
-    let (first, more) = text.split_once('\n').map_or((text, None), |(f, m)| (f, Some(m)));
-    let rest_bare = rest.trim_end();
-    let (first, replaced) = if rest_bare.is_empty() {
-        (first.to_string(), 0)
-    } else if rest_bare.chars().all(|c| is_closer(c) || c == ' ') {
-        over_closers(first, more.is_some(), before, rest_bare)
-    } else {
-        (drop_overlap(first, rest_bare).to_string(), 0)
-    };
-    // Several lines do not fit before text that stays on this one.
-    let more = more.filter(|_| rest_bare.is_empty() || replaced == rest_bare.len());
-    let text = more.map_or(first.clone(), |m| format!("{first}\n{m}"));
-    if text.trim().is_empty() { None } else { Some((text, replaced)) }
-}
-
-/// `first` may close what the editor has closed already. When it ends with exactly those closers they are left to the
-/// editor; when it closes and goes on, it replaces as many as it closes.
-fn over_closers(first: &str, more: bool, before: &str, rest: &str) -> (String, usize) {
-    let mut matched = 0;
-    for c in unopened(before, first) {
-        if rest[matched..].starts_with(c) {
-            matched += c.len_utf8();
-        } else if !is_separator(c) {
-            break;
+    /// A comment, or a line for the preprocessor, ends nothing, wherever it begins.
+    fn neutral(&self, line: &str) -> bool {
+        let line = line.trim_start();
+        match &*self.text.language {
+            "python" | "ruby" | "shellscript" | "yaml" | "toml" | "c" | "cpp" | "csharp" if line.starts_with('#') => true,
+            "lua" | "sql" if line.starts_with("--") => true,
+            "python" | "ruby" | "shellscript" | "yaml" | "toml" | "markdown" => false,
+            _ => line.starts_with("//") || line.starts_with("/*"),
         }
     }
-    match first.strip_suffix(rest) {
-        Some(kept) if matched == rest.len() && !more => (kept.to_string(), 0),
-        _ => (first.to_string(), matched),
-    }
-}
 
-/// The closers of `text` whose opener is not in `text`. A quote closes when the line before the cursor is inside that
-/// quote; separators (`;` `,` `:`) after such a closer count too.
-fn unopened(before: &str, text: &str) -> Vec<char> {
-    let mut quote = open_quote(before);
-    let mut depth: Vec<char> = Vec::new();
-    let mut found = Vec::new();
-    for c in text.chars() {
-        match (quote, c) {
-            (Some(q), c) if c == q => {
-                if depth.last() != Some(&q) {
-                    found.push(c);
-                } else {
-                    depth.pop();
-                }
-                quote = None;
+    /// Comments and blank lines right above a line that leaves the block belong to what is there.
+    fn back(&self, raw: &str, mut at: usize) -> usize {
+        while at > 0 {
+            let start = raw[..at - 1].rfind('\n').map_or(0, |n| n + 1);
+            let line = &raw[start..at - 1];
+            let outside = line.trim().is_empty() || (self.neutral(line) && width(line) < self.indent);
+            if start == 0 || !outside {
+                break;
             }
-            (Some(_), _) => {}
-            (None, '"' | '\'' | '`') => {
-                depth.push(c);
-                quote = Some(c);
-            }
-            (None, '(' | '[' | '{') => depth.push(c),
-            (None, ')' | ']' | '}') if depth.pop().is_none() => found.push(c),
-            (None, c) if is_separator(c) && depth.is_empty() && !found.is_empty() => found.push(c),
-            _ => {}
+            at = start;
+        }
+        at
+    }
+
+    /// Whether the line at `at` says what stands below the cursor already, or begins to.
+    fn is_below(&self, line: &str, at: usize) -> bool {
+        let line = self.full(line, at);
+        let (columns, line) = (width(&line), line.trim());
+        let says = line.chars().filter(|c| c.is_alphanumeric()).count();
+        if says < SAYING {
+            return false;
+        }
+        let telling = says >= TELLING;
+        self.below.iter().enumerate().any(|(n, below)| {
+            let (next, words) = (n == 0, below.trim());
+            let same = words == line && (next || (telling && self.block));
+            width(below) == columns && (same || (next && telling && !self.block && words.starts_with(line)))
+        })
+    }
+
+    /// A line of the generated text; the first one goes on what stands before the cursor.
+    fn full(&self, line: &str, at: usize) -> String {
+        if at == 0 { self.before.clone() + line } else { line.to_string() }
+    }
+
+    /// Where the lines of a text begin to repeat those before them.
+    fn cycle(&self, raw: &str) -> Option<usize> {
+        // What was typed belongs to the first line.
+        let text = self.before.clone() + raw;
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1));
+        let lines = starts.zip(text.split('\n')).map(|(at, line)| (at, width(line), line.trim()));
+        let lines: Vec<again::Line<'_>> = lines.filter(|line| !line.2.is_empty()).collect();
+        Some(again::of_lines(&lines)? - self.before.len())
+    }
+
+    /// Of a text that stops anywhere: up to the last line end that is outside brackets and strings; else without the last
+    /// line; a single line without its last word, which may be half a word.
+    fn whole_part<'a>(&self, text: &'a str) -> &'a str {
+        let ends = || text.match_indices('\n').map(|(at, _)| at);
+        let outside = ends().rev().find(|&at| !open::open(&self.text.language, &text[..=at]).inside());
+        match outside.or_else(|| ends().next_back()) {
+            Some(end) => &text[..end],
+            None => text.trim_end_matches(|c: char| c.is_alphanumeric() || c == '_'),
         }
     }
-    found
-}
 
-fn is_separator(c: char) -> bool {
-    matches!(c, ';' | ',' | ':')
-}
-
-/// The quote character that a line up to the cursor leaves open.
-fn open_quote(before: &str) -> Option<char> {
-    let mut open = None;
-    let mut escaped = false;
-    for c in before.chars() {
-        match open {
-            _ if escaped => escaped = false,
-            Some(_) if c == '\\' => escaped = true,
-            Some(q) if c == q => open = None,
-            None if matches!(c, '"' | '`') => open = Some(c),
-            // An apostrophe after a letter is a lifetime or a word's, not a string.
-            None if c == '\'' => open = Some(c),
-            _ => {}
-        }
+    /// The last line has no line end yet: it may leave the block too, or say what stands below.
+    fn whole_lines<'a>(&self, text: &'a str) -> &'a str {
+        let last = text.rfind('\n').map_or(0, |n| n + 1);
+        &text[..self.over(text, last, text.len()).unwrap_or(text.len())]
     }
-    open
-}
 
-/// Drops from the end of `text` what the rest of the line repeats.
-fn drop_overlap<'a>(text: &'a str, rest: &str) -> &'a str {
-    let lengths = rest.char_indices().map(|(at, c)| at + c.len_utf8()).rev();
-    for length in lengths {
-        let whole = length == rest.len();
-        if (whole || length >= 3) && text.ends_with(&rest[..length]) {
-            return &text[..text.len() - length];
+    /// Without blanks at the ends of lines.
+    fn tidy(&self, text: &str) -> String {
+        let mut tidy = String::with_capacity(text.len());
+        for line in text.trim_end().split_inclusive('\n') {
+            let bare = line.trim_end();
+            tidy.push_str(bare);
+            let kept = open::open(&self.text.language, &tidy).in_string();
+            tidy.push_str(if kept { &line[bare.len()..] } else { &line[line.trim_end_matches('\n').len()..] });
         }
+        tidy
     }
-    text
 }
 
 /// Columns of leading white space; a tab counts as four.
@@ -213,89 +247,15 @@ fn line_above(text: &Snapshot, start: usize) -> String {
     text.text(above, text.line_end(above))
 }
 
-fn line_below(text: &Snapshot, cursor: usize) -> String {
+/// The lines of the cursor's own block: what comes after one that leaves it is another's.
+fn lines_below(text: &Snapshot, cursor: usize, indent: usize) -> Vec<String> {
     let first = text.rope.byte_to_line(cursor.min(text.rope.len_bytes())) + 1;
     let lines = (first..text.rope.len_lines().min(first + 20)).map(|n| {
         let start = text.rope.line_to_byte(n);
-        text.text(start, text.line_end(start))
+        text.text(start, text.line_end(start).min(start + LONGEST))
     });
-    lines.into_iter().find(|l| !l.trim().is_empty()).unwrap_or_default()
+    lines.filter(|line| !line.trim().is_empty()).take_while(|line| width(line) >= indent).take(BELOW).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::document::Document;
-
-    fn plan(marked: &str) -> Plan {
-        let cursor = marked.find('|').expect("a cursor");
-        Plan::new(&Document::new("u", "python", 1, &marked.replacen('|', "", 1)).settled(), cursor, Lines::Auto)
-    }
-
-    #[test]
-    fn a_block_where_a_body_is_empty_and_a_line_elsewhere() {
-        for (text, block) in [
-            ("def f():\n    |\n", true),
-            ("fn f() {\n    |\n}\n", true),
-            ("x = 1\n|\n", false),
-            ("def f():\n    a|\n", false),
-            ("def f():\n    |return\n", false),
-            ("call(\n    |\n)\n", true),
-            ("def f():\n    \"\"\"Adds:\n    |\n    \"\"\"\n", cfg!(not(feature = "languages"))),
-        ] {
-            assert_eq!(plan(text).block, block, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn ends() {
-        for (text, raw, offered) in [
-            ("x = |\n", "1\ny = 2", "1"),
-            ("def f(a):\n    |\n\ndef g():\n", "x = a\n    return x\n\ndef h():\n    pass", "x = a\n    return x"),
-            ("fn f() {\n    |\n}\n", "a();\n    b();\n}\n\nfn g", "a();\n    b();"),
-            ("fn f() {\n    |\n    c();\n}\n", "a();\n    b();\n    c();\n", "a();\n    b();"),
-            ("def f():\n    |\n", "a()\n    a()\n    a()\n    a()\n", "a()"),
-            ("x = |", "'http://a.b/c' # d", "'http://a.b/c' # d"),
-        ] {
-            assert_eq!(plan(text).finish(raw, false), offered, "{text:?} {raw:?}");
-        }
-    }
-
-    #[test]
-    fn a_block_cut_for_length_loses_its_half_line() {
-        assert_eq!(plan("def f():\n    |\n").finish("a = 1\n    b = fo", true), "a = 1");
-        assert_eq!(plan("def f():\n    |\n").finish("a = fo", true), "a = fo");
-    }
-
-    #[test]
-    fn going_round_in_circles_is_not_offered() {
-        let cut = |raw| plan("x = |").finish(raw, true);
-        assert_eq!(cut("None = None = None = None"), "");
-        assert_eq!(cut("self.name.name.name.name"), "");
-        assert_eq!(cut("[0, 0, 0, 0, 0, 0, 0]"), "[0, 0, 0, 0, 0, 0, 0]");
-        assert_eq!(cut("a.b(c).d(e)  # ======="), "a.b(c).d(e)  # =======");
-        assert_eq!(plan("def f():\n    |\n").finish("a = 1\n    x.get.get.get.get", false), "a = 1");
-    }
-
-    #[test]
-    fn fits_the_line() {
-        for (before, rest, text, expected) in [
-            ("print(fo", ")", "o, bar)", Some(("o, bar", 0))),
-            ("call(", ")", "a, b):", Some(("a, b):", 1))),
-            ("call(", ")", "a, g(b))", Some(("a, g(b)", 0))),
-            ("call(", ")", "a, b", Some(("a, b", 0))),
-            ("print(\"", "\")", "hello\")", Some(("hello", 0))),
-            ("print(\"", "\")", "hello\", end)", Some(("hello\", end)", 2))),
-            ("x = [", "]", "1, 2]", Some(("1, 2", 0))),
-            ("f(", ")", ")", None),
-            ("foo(", ", b)", "a, b)", Some(("a", 0))),
-            ("x = ", "", "   ", None),
-            ("f(", ");", "a);", Some(("a", 0))),
-            ("f(", ")", "|x| {\n    x\n})", Some(("|x| {", 0))),
-            ("let s = ", "", "don't", Some(("don't", 0))),
-        ] {
-            let got = fit(text, before, rest);
-            assert_eq!(got.as_ref().map(|(t, n)| (t.as_str(), *n)), expected, "{before:?} | {rest:?} <- {text:?}");
-        }
-    }
-}
+mod tests;

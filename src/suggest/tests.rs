@@ -14,7 +14,7 @@ struct Desk {
 impl Desk {
     fn new(layout: Layout) -> Desk {
         let budget = Budget { prefix: 400, suffix: 100, short: 20, tail: 80 };
-        let settings = Settings { budget, max_tokens: 64, lines: Lines::Auto, layout, alternatives: 3, threshold: 0.3 };
+        let settings = Settings { budget, max_tokens: 64, lines: Lines::Auto, layout, alternatives: 3, threshold: 0.3, patience: PATIENCE };
         Desk { machine: Suggest::new(settings), text: Document::new("u", "rust", 0, ""), version: 0, asks: 0, log: vec![] }
     }
 

@@ -38,6 +38,14 @@ impl Syntax {
     pub fn after(&self, _: &Rope, _: usize, _: usize, _: &str) -> Option<Syntax> {
         match *self {}
     }
+
+    pub fn after_within(&self, _: &Rope, _: usize, _: usize, _: &str, _: std::time::Duration) -> Option<Syntax> {
+        match *self {}
+    }
+
+    pub fn ends_within(&self, _: &Rope, _: usize, _: &str) -> Option<usize> {
+        match *self {}
+    }
 }
 
 #[derive(Debug)]
