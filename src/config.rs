@@ -22,7 +22,7 @@ pub struct Config {
     pub enabled: bool,
     /// Language ids to complete in; empty: all. An id with "!" in front is excluded: ["!markdown"].
     pub languages: Vec<String>,
-    /// The model: "nano" (inside the binary), a folder with config.json, or a GGUF file. Paths are taken from the file, the environment and the command line only.
+    /// The model: "nano" (inside the binary), a name that "infill pull" takes ("deepseek-coder-v2-lite-base", "org/repo", "org/repo:Q4_K_M"), a folder with config.json, or a GGUF file. All but "nano" are taken from the file, the environment and the command line only.
     pub model: String,
     /// Where the model runs: "auto" or "cpu".
     pub device: Device,

@@ -9,6 +9,7 @@
 use crate::config::{self, Config, Layer};
 use crate::engine::local::{self, Health};
 use crate::engine::{Engine, EngineError, Event, Request, configured};
+use crate::hub::cache::Cache;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -75,6 +76,7 @@ pub async fn examine(user: Result<Vec<Layer>, config::ConfigError>, named: Vec<L
         Ok(loaded) => findings.extend(engine(&loaded.config).await),
         Err(error) => findings.push(Finding::bad("model", error.to_string(), "correct it")),
     }
+    findings.push(downloads());
     findings.extend(editors::all(&Home::here()));
     findings
 }
@@ -132,6 +134,20 @@ fn configuration(user: Result<Vec<Layer>, config::ConfigError>) -> (Finding, Vec
             let places: Vec<&str> = layers.iter().map(|l| l.place.as_str()).collect();
             (Finding::ok("configuration", format!("from {}", places.join(", "))), layers)
         }
+    }
+}
+
+/// Where downloaded models are, and which; "infill models" says more.
+fn downloads() -> Finding {
+    let cache = Cache::from_env();
+    let held = |repo: &String| cache.held(repo).iter().map(|path| crate::models::bytes(path)).sum::<u64>();
+    let here: Vec<String> = cache.repositories().into_iter().filter(|repo| held(repo) > 0).collect();
+    let partial = cache.repositories().into_iter().find(|repo| cache.is_partial(repo));
+    let list = if here.is_empty() { "nothing downloaded".to_owned() } else { here.join(", ") };
+    let found = format!("{} in {}", list, cache.root.display());
+    match partial {
+        Some(repo) => Finding::ok("downloads", format!("{found}; {repo} is not finished (\"infill pull {repo}\")")),
+        None => Finding::ok("downloads", found),
     }
 }
 

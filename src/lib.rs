@@ -21,6 +21,7 @@
 //! | [`cache`] | radix tree from tokens to latent blocks: lookup, lease, insert, evict; no tensor types |
 //! | [`tokens`] | tokenizer, fill-in-the-middle template, byte trie for healing, streaming decode |
 //! | [`model`] | DeepSeek-V2: configuration, weights, latent pool, forward |
+//! | [`hub`], [`models`], [`net`] | models on the Hugging Face hub and in its cache; HTTP beyond this process |
 //! | [`verify`], [`complete`], [`demo`], [`bench`], [`eval`], [`doctor`] | the commands |
 //!
 //! # Invariants
@@ -48,8 +49,11 @@ pub mod doctor;
 pub mod document;
 pub mod engine;
 pub mod eval;
+pub mod hub;
 pub mod lsp;
 pub mod model;
+pub mod models;
+pub mod net;
 pub mod prompt;
 pub mod suggest;
 #[cfg(feature = "languages")]
