@@ -154,12 +154,28 @@ fn downloads() -> Finding {
 /// Longest time that a first answer may take before a user is told what to do about it.
 const SLOW: Duration = Duration::from_secs(2);
 
+/// A remote engine: reached, understood, and how long it takes.
+async fn remote(config: &Config) -> Finding {
+    let place = |info: Option<crate::engine::Info>| info.map_or(String::new(), |i| format!("{}, {}", i.model, i.device));
+    match trial(config).await {
+        Ok((time, info)) => {
+            let found =
+                format!("{}: 8 tokens in {:.0} ms; the text around the cursor is sent there", place(info), time.as_secs_f64() * 1e3);
+            Finding::ok("engine", found)
+        }
+        Err(EngineError { title, hint }) => Finding::bad("engine", title, hint),
+    }
+}
+
 async fn engine(config: &Config) -> Vec<Finding> {
+    if !config.engine.url.is_empty() {
+        return vec![remote(config).await];
+    }
     let health = match local::health(config) {
         Ok(health) => health,
         Err(EngineError { title, hint }) => return vec![Finding::bad("model", title, hint)],
     };
-    let mut findings = vec![match trial(config).await {
+    let mut findings = vec![match trial(config).await.map(|(time, _)| time) {
         Ok(time) if time > SLOW => {
             let slow = format!("{} on {}: 8 tokens took {:.1} s", health.model, health.device, time.as_secs_f64());
             Finding::bad("model", slow, "choose a smaller model, or one quantised to Q8_0")
@@ -172,7 +188,7 @@ async fn engine(config: &Config) -> Vec<Finding> {
 }
 
 /// Opens the configured engine and lets it say something.
-async fn trial(config: &Config) -> Result<Duration, EngineError> {
+async fn trial(config: &Config) -> Result<(Duration, Option<crate::engine::Info>), EngineError> {
     let engine = configured::open(config)?;
     engine.loaded().await?;
     let begun = Instant::now();
@@ -183,7 +199,7 @@ async fn trial(config: &Config) -> Result<Duration, EngineError> {
             return Err(error);
         }
     }
-    Ok(begun.elapsed())
+    Ok((begun.elapsed(), engine.info()))
 }
 
 fn device(health: &Health) -> Finding {

@@ -125,6 +125,10 @@ fn a_whole_repository_lands_in_the_cache_and_is_used_offline() {
     let again = house.succeeds(&["pull", "org/tiny"]);
     assert!(again.err.contains("all of it is here already") && !again.err.contains("licence"), "{}", again.err);
     assert_eq!(hub.requests().len(), requests + 1, "the list, and no file");
+    let elsewhere = house.folder.path().join("elsewhere").display().to_string();
+    let house = house.with("HF_HUB_CACHE", elsewhere);
+    assert!(!house.succeeds(&["pull", "org/tiny"]).err.contains("licence"), "it has been shown");
+    let house = House { more: vec![], ..house };
     // Without a network.
     drop(hub);
     assert_eq!(house.succeeds(&["pull", "org/tiny", "--offline"]).out, said.out);
