@@ -107,7 +107,7 @@ fn bytes_may_come_one_by_one() {
         out.begin();
         let events = [json!({"choices": [{"text": "é = \"🦙\""}]}), json!({"choices": [{"text": ";", "finish_reason": "length"}]})];
         let bytes: String = events.iter().map(|e| format!(": alive\r\n\r\ndata: {e}\r\n\r\n")).collect();
-        bytes.as_bytes().iter().for_each(|b| drop(out.part(&[*b])));
+        bytes.as_bytes().iter().for_each(|b| assert!(out.part(&[*b])));
         out.end();
     });
     let (answer, finish, _) = ask(&open(&service), "").unwrap();
@@ -203,7 +203,6 @@ fn what_passes_is_tried_again_and_what_does_not_is_not() {
     refusing(400, &["refuses the request", "engine.template"], 1);
     refusing(401, &["asks for a key", "engine.key_env"], 1);
     refusing(413, &["context.tokens"], 1);
-    refusing(302, &["redirects", "engine.url"], 1);
     let patient = Service::vllm(|_, out| out.answer(429, "retry-after: 3600\r\n", ""));
     fails(ask(&open(&patient), ""), &["asked too often"]);
     assert_eq!(patient.completions().len(), 1, "nobody waits for an hour");
@@ -406,10 +405,12 @@ fn complete(variables: &[(&str, &str)]) -> (bool, String, String) {
     for (name, _) in std::env::vars_os().filter(|(name, _)| ours(&name.to_string_lossy())) {
         command.env_remove(name);
     }
-    command.env("XDG_CONFIG_HOME", folder.path()).envs(variables.iter().copied()).current_dir(folder.path());
-    let log = folder.path().join("log");
+    command
+        .env("XDG_CONFIG_HOME", folder.path())
+        .env("INFILL_COMPLETION_SHOW_THRESHOLD", "off")
+        .envs(variables.iter().copied())
+        .current_dir(folder.path());
     let output = command.args(["complete", "a.py:2:11"]).output().unwrap();
-    drop(log);
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.success(), text(output.stdout), text(output.stderr))
 }
@@ -431,6 +432,52 @@ fn the_program_uses_the_configured_engine() {
     assert!(service.asks().last().unwrap().head.contains("Bearer sk-secret"));
     let (ok, _, err) = complete(&[("INFILL_ENGINE_URL", &url), ("INFILL_ENGINE_KEY_ENV", "MY_KEY")]);
     assert!(!ok && err.contains("MY_KEY, which is not set"), "{err}");
+}
+
+/// One suggestion through the language server; gives its log.
+fn log(level: &str, url: &str) -> String {
+    use std::io::{Read, Write};
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_infill"));
+    command.env("XDG_CONFIG_HOME", folder.path()).env("INFILL_LOG", level).env("INFILL_ENGINE_URL", url);
+    command.env("INFILL_ENGINE_KEY_ENV", "MY_KEY").env("MY_KEY", "sk-secret").args(["lsp", "--log"]).arg(&log);
+    let mut child = command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let document = json!({"uri": "file:///a.py", "languageId": "python", "version": 1, "text": "def f(my_code):\n    return\n"});
+    let place = json!({"line": 1, "character": 10});
+    let ask = json!({"textDocument": {"uri": "file:///a.py"}, "position": place, "context": {"triggerKind": 1}});
+    let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut said = String::new();
+    let mut send = |mut message: Value, until: &str| {
+        message["jsonrpc"] = "2.0".into();
+        write!(input, "Content-Length: {}\r\n\r\n{message}", message.to_string().len()).unwrap();
+        let mut byte = [0; 1];
+        while !said.contains(until) && output.read(&mut byte).unwrap() > 0 {
+            said.push(char::from(byte[0]));
+        }
+    };
+    let capabilities = json!({"textDocument": {"inlineCompletion": {}}});
+    send(json!({"id": 1, "method": "initialize", "params": {"capabilities": capabilities}}), "\"id\":1");
+    send(json!({"method": "initialized", "params": {}}), "");
+    send(json!({"method": "textDocument/didOpen", "params": {"textDocument": document}}), "");
+    send(json!({"id": 2, "method": "textDocument/inlineCompletion", "params": ask}), "\"id\":2");
+    drop(input);
+    let _ = output.read_to_string(&mut said);
+    child.wait().unwrap();
+    std::fs::read_to_string(log).unwrap()
+}
+
+#[test]
+fn logs_hold_no_key_and_code_at_trace_only() {
+    let service = Service::vllm(|_, out| out.completion(&[" width"]));
+    let echo = Service::vllm(|ask, out| out.json(400, &json!({"error": {"message": ask.body["prompt"]}})));
+    for url in [service.url(), echo.url()] {
+        let debug = log("debug", &url);
+        assert!(debug.contains("is known") && !debug.contains("my_code") && !debug.contains("sk-secret"), "{debug}");
+    }
+    let trace = log("trace", &service.url());
+    assert!(trace.contains("my_code") && !trace.contains("sk-secret"), "{trace}");
+    assert!(service.asks().iter().all(|a| a.head.contains("sk-secret")));
 }
 
 #[test]

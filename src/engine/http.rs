@@ -241,7 +241,9 @@ impl Remote {
                 Event::Done { finish, usage }
             }
             Err(error) => {
-                tracing::info!("{error}");
+                // A server's words may repeat what it was sent.
+                tracing::info!("{} did not answer", self.host);
+                tracing::trace!("{error}");
                 Event::Failed(error)
             }
         };
@@ -289,7 +291,8 @@ impl Remote {
                 self.known.send_replace(Known::Found(Arc::new(found)));
             }
             Err(error) => {
-                tracing::warn!("{error}");
+                tracing::warn!("{} cannot be used", self.host);
+                tracing::trace!("{error}");
                 self.failed(error);
             }
         }

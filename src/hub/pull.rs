@@ -78,7 +78,7 @@ fn offline(error: EngineError, by_variable: bool) -> EngineError {
 
 fn unreachable(host: &str, reason: &str) -> EngineError {
     let hint = "check the network; set HTTPS_PROXY where a proxy is needed, HF_ENDPOINT for a mirror; or copy the model's files here and set model to their folder";
-    problem(format!("{host} cannot be reached ({reason})"), hint)
+    problem(format!("{host} cannot be reached ({reason})"), crate::net::certificate(reason).unwrap_or(hint))
 }
 
 async fn listing(hub: &Hub, repo: &str) -> Result<Listing, Fault> {

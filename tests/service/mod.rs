@@ -154,7 +154,9 @@ impl Out {
     /// A whole answer of OpenAI's kind.
     pub fn completion(&mut self, texts: &[&str]) {
         self.begin();
-        texts.iter().for_each(|text| drop(self.text(text)));
+        for text in texts {
+            self.text(text);
+        }
         self.event(&json!({"choices": [{"text": "", "finish_reason": "stop"}]}));
         self.event(&json!({"choices": [], "usage": {"prompt_tokens": 100, "completion_tokens": texts.len(), "prompt_tokens_details": {"cached_tokens": 96}}}));
         self.part(b"data: [DONE]\n\n");

@@ -46,7 +46,8 @@ const STOPS: usize = 4;
 
 /// The request's body.
 pub fn body(found: &Found, prompt: Prompt, wish: &Wish) -> Value {
-    let Wish { request, held } = wish;
+    let request = wish.request;
+    let held = if request.max_tokens == 0 { "" } else { wish.held };
     // What is held is generated too: a token for two bytes at the worst that words come to.
     let tokens = request.max_tokens + held.len().div_ceil(2);
     let stop: Vec<&String> = request.stop.iter().filter(|s| !s.is_empty()).take(STOPS).collect();

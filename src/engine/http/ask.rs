@@ -198,8 +198,8 @@ impl Remote {
 
     /// The tokens of a user's text, in which nothing is a marker.
     async fn tokens(&self, found: &Found, text: &str) -> Result<Vec<u32>, Refused> {
-        if let Some((_, ids)) = lock(&self.tokens).iter().find(|(known, _)| known == text) {
-            return Ok(ids.clone());
+        if let Some(ids) = self.known_tokens(text) {
+            return Ok(ids);
         }
         let mut ids = Vec::new();
         let pieces = match (&found.template, found.api) {
@@ -216,6 +216,16 @@ impl Remote {
         }
         kept.push((text.to_owned(), ids.clone()));
         Ok(ids)
+    }
+
+    /// The kept tokens of a text, which is the newest from now on: the frozen ones outlive the tails that come and go.
+    fn known_tokens(&self, text: &str) -> Option<Vec<u32>> {
+        let mut kept = lock(&self.tokens);
+        let at = kept.iter().position(|(known, _)| known == text)?;
+        let found = kept.remove(at);
+        let ids = found.1.clone();
+        kept.push(found);
+        Some(ids)
     }
 
     fn usage(&self, request: &Request, tally: &Tally, begun: Instant) -> Usage {

@@ -90,7 +90,8 @@ impl Remote {
     }
 
     pub fn unreachable(&self, reason: &str) -> EngineError {
-        problem(format!("The engine at {} cannot be reached ({reason})", self.host), "start it, or correct engine.url")
+        let hint = net::certificate(reason).unwrap_or("start it, or correct engine.url");
+        problem(format!("The engine at {} cannot be reached ({reason})", self.host), hint)
     }
 
     pub fn broken(&self, reason: &str) -> EngineError {
