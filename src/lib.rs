@@ -16,7 +16,7 @@
 //! | [`context`] | what else the model should see when the file does not fit |
 //! | [`prompt`] | `Hole`: frozen prefix and suffix, typed tail, when to split anew; budgets |
 //! | [`suggest`] | a state machine without IO, per document: type-through, supersede, stop, trim |
-//! | [`engine`] | the seam; `local` runs a model in this process |
+//! | [`engine`] | the seam; `local` runs a model in this process, `http` asks a remote one |
 //! | [`worker`] | the one thread that owns the model: schedule, cancel, prefill, heal, decode, draft |
 //! | [`cache`] | radix tree from tokens to latent blocks: lookup, lease, insert, evict; no tensor types |
 //! | [`tokens`] | tokenizer, fill-in-the-middle template, byte trie for healing, streaming decode |
@@ -35,7 +35,8 @@
 //! - Warm equals cold: on the CPU the arithmetic of a row does not depend on the batch, so greedy decoding gives the same
 //!   tokens with the cache warm, cold or rolled back, with and without drafting.
 //! - Special tokens come by id, never from the text of a file.
-//! - stdout is the protocol; prompts are logged at trace only; nothing leaves the machine.
+//! - stdout is the protocol; prompts are logged at trace only; nothing leaves the machine, but to the engine that the user's own
+//!   configuration names.
 //!
 //! What is absent: `lsp`, `suggest`, `prompt`, `syntax` and `document` name no candle, no tokens, no cache; `worker`, `cache`,
 //! `tokens` and `model` name no LSP and no ropes; `suggest`, `prompt` and `cache` do no IO.

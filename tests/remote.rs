@@ -179,8 +179,10 @@ fn a_server_that_hangs_is_given_up() {
             std::thread::sleep(Duration::from_millis(50));
         }
     });
-    let engine = Http::open(Options { silence: Duration::from_millis(400), ..options(&service.url()) }).unwrap();
-    fails(ask(&engine, ""), &["no answer in time"]);
+    let impatient = |service: &Service| Http::open(Options { silence: Duration::from_millis(400), ..options(&service.url()) }).unwrap();
+    fails(ask(&impatient(&service), ""), &["no answer in time"]);
+    let silent = Service::start(|_, _| std::thread::sleep(Duration::from_secs(3)));
+    fails(ask(&impatient(&silent), ""), &["no answer in time"]);
 }
 
 #[test]
