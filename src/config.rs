@@ -22,12 +22,14 @@ pub struct Config {
     pub enabled: bool,
     /// Language ids to complete in; empty: all. An id with "!" in front is excluded: ["!markdown"].
     pub languages: Vec<String>,
-    /// The model: "nano" (inside the binary), a folder with config.json, or a GGUF file. Paths are taken from the file, the environment and the command line only.
+    /// The model: "nano" (inside the binary), a name that "infill pull" takes ("deepseek-coder-v2-lite-base", "org/repo", "org/repo:Q4_K_M"), a folder with config.json, or a GGUF file. All but "nano" are taken from the file, the environment and the command line only.
     pub model: String,
     /// Where the model runs: "auto" or "cpu".
     pub device: Device,
     /// Files that are never shown to the model as context, on top of secrets, hidden and ignored ones: patterns as in a .gitignore, such as ["*.secret", "vendor/"].
     pub exclude: Vec<String>,
+    /// Where suggestions are computed. Taken from the file, the environment and the command line only.
+    pub engine: Engine,
     /// What is suggested, and how it is offered.
     pub completion: Completion,
     /// What the model sees.
@@ -44,6 +46,7 @@ impl Default for Config {
             model: "nano".into(),
             device: Device::Auto,
             exclude: Vec::new(),
+            engine: Engine::default(),
             completion: Completion::default(),
             context: Context::default(),
             cache: Cache::default(),
@@ -57,6 +60,40 @@ impl Default for Config {
 pub enum Device {
     Auto,
     Cpu,
+}
+
+/// Where suggestions are computed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Engine {
+    /// A remote engine's address, such as "http://127.0.0.1:8080": the text around the cursor is sent there. Empty: the model runs on this machine, in infill itself.
+    pub url: String,
+    /// What is spoken there: "openai" (vLLM, SGLang and others with /v1/completions), "llama.cpp", "ollama", "deepseek" (its FIM API), or "auto": asked there.
+    pub api: Api,
+    /// The model there; empty: the only one that is served.
+    pub model: String,
+    /// Its fill-in-the-middle format: "auto" (by the model's name), deepseek, qwen, starcoder, codestral, codellama, granite, granite-4, or a form such as "<PRE>{prefix}<SUF>{suffix}<MID>{tail}". Empty: "auto".
+    pub template: String,
+    /// The environment variable that holds the key to it; empty: none.
+    pub key_env: String,
+    /// The file that holds the key; empty: none.
+    pub key_file: String,
+}
+
+/// What a remote engine speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Api {
+    #[default]
+    #[serde(rename = "auto")]
+    Auto,
+    #[serde(rename = "openai")]
+    OpenAi,
+    #[serde(rename = "llama.cpp")]
+    LlamaCpp,
+    #[serde(rename = "ollama")]
+    Ollama,
+    #[serde(rename = "deepseek")]
+    DeepSeek,
 }
 
 /// What is suggested, and how it is offered.
@@ -434,10 +471,19 @@ pub fn user_layers() -> Result<Vec<Layer>, ConfigError> {
 }
 
 /// The editor's settings as a layer. A workspace can set them, so they may name the built-in model but no file:
-/// a repository must not make its reader load a model that it brings along.
+/// a repository must not make its reader load a model that it brings along, nor send code to an engine of its choice.
 pub fn editor_layer(place: &str, value: &Value) -> Result<Layer, ConfigError> {
     let layer = Layer { place: place.into(), value: value.clone() };
     check(&layer)?;
+    let is_set = |section: &Value| section.as_object().is_none_or(|keys| !keys.is_empty());
+    if value.get("engine").is_some_and(is_set) {
+        let own = user_file().unwrap_or_default();
+        let why = format!(
+            "is not taken from an editor's settings, which a workspace can change: set it in {}, or in INFILL_ENGINE_URL",
+            own.display()
+        );
+        return Err(ConfigError { place: place.into(), key: "engine".into(), why });
+    }
     match value.get("model").and_then(Value::as_str) {
         Some(model) if model != "nano" => Err(ConfigError {
             place: place.into(),

@@ -9,6 +9,7 @@
 use crate::config::{self, Config, Layer};
 use crate::engine::local::{self, Health};
 use crate::engine::{Engine, EngineError, Event, Request, configured};
+use crate::hub::cache::Cache;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -76,6 +77,7 @@ pub async fn examine(user: Result<Vec<Layer>, config::ConfigError>, named: Vec<L
         Ok(loaded) => findings.extend(engine(&loaded.config).await),
         Err(error) => findings.push(Finding::bad("model", error.to_string(), "correct it")),
     }
+    findings.push(downloads());
     findings.extend(editors::all(&Home::here()));
     findings
 }
@@ -136,15 +138,45 @@ fn configuration(user: Result<Vec<Layer>, config::ConfigError>) -> (Finding, Vec
     }
 }
 
+/// Where downloaded models are, and which; "infill models" says more.
+fn downloads() -> Finding {
+    let cache = Cache::from_env();
+    let held = |repo: &String| cache.held(repo).iter().map(|path| crate::models::bytes(path)).sum::<u64>();
+    let here: Vec<String> = cache.repositories().into_iter().filter(|repo| held(repo) > 0).collect();
+    let partial = cache.repositories().into_iter().find(|repo| cache.is_partial(repo));
+    let list = if here.is_empty() { "nothing downloaded".to_owned() } else { here.join(", ") };
+    let found = format!("{} in {}", list, cache.root.display());
+    match partial {
+        Some(repo) => Finding::ok("downloads", format!("{found}; {repo} is not finished (\"infill pull {repo}\")")),
+        None => Finding::ok("downloads", found),
+    }
+}
+
 /// Longest time that a first answer may take before a user is told what to do about it.
 const SLOW: Duration = Duration::from_secs(2);
 
+/// A remote engine: reached, understood, and how long it takes.
+async fn remote(config: &Config) -> Finding {
+    let place = |info: Option<crate::engine::Info>| info.map_or(String::new(), |i| format!("{}, {}", i.model, i.device));
+    match trial(config).await {
+        Ok((time, info)) => {
+            let found =
+                format!("{}: 8 tokens in {:.0} ms; the text around the cursor is sent there", place(info), time.as_secs_f64() * 1e3);
+            Finding::ok("engine", found)
+        }
+        Err(EngineError { title, hint }) => Finding::bad("engine", title, hint),
+    }
+}
+
 async fn engine(config: &Config) -> Vec<Finding> {
+    if !config.engine.url.is_empty() {
+        return vec![remote(config).await];
+    }
     let health = match local::health(config) {
         Ok(health) => health,
         Err(EngineError { title, hint }) => return vec![Finding::bad("model", title, hint)],
     };
-    let mut findings = vec![match trial(config).await {
+    let mut findings = vec![match trial(config).await.map(|(time, _)| time) {
         Ok(time) if time > SLOW => {
             let slow = format!("{} on {}: 8 tokens took {:.1} s", health.model, health.device, time.as_secs_f64());
             Finding::bad("model", slow, "choose a smaller model, or one quantised to Q8_0")
@@ -157,7 +189,7 @@ async fn engine(config: &Config) -> Vec<Finding> {
 }
 
 /// Opens the configured engine and lets it say something.
-async fn trial(config: &Config) -> Result<Duration, EngineError> {
+async fn trial(config: &Config) -> Result<(Duration, Option<crate::engine::Info>), EngineError> {
     let engine = configured::open(config)?;
     engine.loaded().await?;
     let begun = Instant::now();
@@ -168,7 +200,7 @@ async fn trial(config: &Config) -> Result<Duration, EngineError> {
             return Err(error);
         }
     }
-    Ok(begun.elapsed())
+    Ok((begun.elapsed(), engine.info()))
 }
 
 fn device(health: &Health) -> Finding {

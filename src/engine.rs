@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 pub mod configured;
+pub mod http;
 pub mod local;
 
 /// Who is waiting for an answer.

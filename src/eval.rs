@@ -50,7 +50,7 @@ pub enum Benchmark {
 /// What all benchmarks take.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct How {
-    /// "nano", a folder with config.json, or a GGUF file.
+    /// "nano", a name from "infill models", a folder with config.json, or a GGUF file.
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
     /// In place of completion.layout: "frozen" or "psm".

@@ -16,11 +16,12 @@
 //! | [`context`] | what else the model should see when the file does not fit |
 //! | [`prompt`] | `Hole`: frozen prefix and suffix, typed tail, when to split anew; budgets |
 //! | [`suggest`] | a state machine without IO, per document: type-through, supersede, stop, trim |
-//! | [`engine`] | the seam; `local` runs a model in this process |
+//! | [`engine`] | the seam; `local` runs a model in this process, `http` asks a remote one |
 //! | [`worker`] | the one thread that owns the model: schedule, cancel, prefill, heal, decode, draft |
 //! | [`cache`] | radix tree from tokens to latent blocks: lookup, lease, insert, evict; no tensor types |
 //! | [`tokens`] | tokenizer, fill-in-the-middle template, byte trie for healing, streaming decode |
 //! | [`model`] | DeepSeek-V2: configuration, weights, latent pool, forward |
+//! | [`hub`], [`models`], [`net`] | models on the Hugging Face hub and in its cache; HTTP beyond this process |
 //! | [`verify`], [`complete`], [`demo`], [`bench`], [`eval`], [`doctor`] | the commands |
 //!
 //! # Invariants
@@ -34,7 +35,8 @@
 //! - Warm equals cold: on the CPU the arithmetic of a row does not depend on the batch, so greedy decoding gives the same
 //!   tokens with the cache warm, cold or rolled back, with and without drafting.
 //! - Special tokens come by id, never from the text of a file.
-//! - stdout is the protocol; prompts are logged at trace only; nothing leaves the machine.
+//! - stdout is the protocol; prompts are logged at trace only; nothing leaves the machine, but to the engine that the user's own
+//!   configuration names.
 //!
 //! What is absent: `lsp`, `suggest`, `prompt`, `syntax` and `document` name no candle, no tokens, no cache; `worker`, `cache`,
 //! `tokens` and `model` name no LSP and no ropes; `suggest`, `prompt` and `cache` do no IO.
@@ -48,8 +50,11 @@ pub mod doctor;
 pub mod document;
 pub mod engine;
 pub mod eval;
+pub mod hub;
 pub mod lsp;
 pub mod model;
+pub mod models;
+pub mod net;
 pub mod prompt;
 pub mod suggest;
 #[cfg(feature = "languages")]

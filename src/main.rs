@@ -70,6 +70,18 @@ enum Command {
         #[command(subcommand)]
         benchmark: infill::eval::Benchmark,
     },
+    /// Download a model into the Hugging Face cache; what is there already is used as it is.
+    Pull {
+        #[command(flatten)]
+        options: infill::hub::pull::Options,
+    },
+    /// List the models: what is here, what fits this machine, which to pick.
+    Models {
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        model: Model,
+    },
     /// Compare a checkpoint's logits with the reference.safetensors beside it.
     Verify {
         dir: PathBuf,
@@ -124,7 +136,7 @@ enum Bench {
 
 #[derive(clap::Args)]
 struct Model {
-    /// "nano", a folder with config.json, or a GGUF file.
+    /// "nano", a name from "infill models", a folder with config.json, or a GGUF file.
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
 }
@@ -161,6 +173,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo { json, model } => demo(json, &model),
         Command::Bench { bench } => measure(&bench),
         Command::Eval { benchmark } => evaluate(&benchmark),
+        Command::Pull { options } => pull(&options),
+        Command::Models { json, model } => models(json, &model),
         Command::Verify { dir, json } => verify(&dir, json),
         Command::Doctor { explain: Some(file), json, .. } => explain(&file, json),
         Command::Doctor { json, model, explain: None } => doctor(json, &model),
@@ -247,6 +261,25 @@ fn demo(json: bool, model: &Model) -> Result<ExitCode> {
     let figures = infill::demo::run(model.model.as_deref(), json)?;
     if json {
         println!("{}", serde_json::to_string_pretty(&figures)?);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn pull(options: &infill::hub::pull::Options) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let path = runtime.block_on(infill::hub::pull::run(options))?;
+    writeln!(std::io::stdout(), "{}", path.display())?;
+    eprintln!("to use it: model = \"{}\" in {}", options.model, config::user_file().unwrap_or_default().display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn models(json: bool, model: &Model) -> Result<ExitCode> {
+    let report = infill::models::report(&config::merge(&model.layers()?)?.config);
+    let mut out = std::io::stdout();
+    if json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+    } else {
+        write!(out, "{report}")?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -74,6 +74,20 @@ fn an_editor_cannot_name_a_model_file() {
 }
 
 #[test]
+fn an_editor_cannot_name_an_engine() {
+    let keys = ["url", "model", "template", "key_env", "key_file"].map(|key| json!({"engine": {key: "x"}}));
+    for settings in keys.into_iter().chain([json!({"engine": {"api": "ollama"}})]) {
+        let error = editor_layer("initializationOptions", &settings).unwrap_err();
+        assert!(error.key == "engine" && error.why.contains("INFILL_ENGINE_URL"), "{error}");
+    }
+    assert!(editor_layer("initializationOptions", &json!({"engine": {}})).is_ok());
+    let vars =
+        [("INFILL_ENGINE_URL".to_owned(), "http://127.0.0.1:1".to_owned()), ("INFILL_ENGINE_API".to_owned(), "llama.cpp".to_owned())];
+    let engine = merge(&env_layers(vars.into_iter()).unwrap()).unwrap().config.engine;
+    assert_eq!((engine.url.as_str(), engine.api), ("http://127.0.0.1:1", Api::LlamaCpp));
+}
+
+#[test]
 fn languages_include_and_exclude() {
     let config = |l: &[&str]| Config { languages: l.iter().map(|s| s.to_string()).collect(), ..Config::default() };
     assert!(config(&[]).covers("python"));

@@ -11,6 +11,8 @@
 //! ```
 use super::{Answer, Engine, EngineError, Info, Request, State, Totals};
 use crate::config::Config;
+use crate::hub::Name;
+use crate::hub::cache::Cache;
 use crate::model::cpu::Cpu;
 use crate::model::gguf::Vocabulary;
 use crate::model::{BLOCK, Backend};
@@ -51,7 +53,7 @@ enum Source {
 }
 
 impl Local {
-    /// `nano` (inside the binary), a folder, or a GGUF file. What is wrong inside the files is known only when they are
+    /// `nano` (inside the binary), a folder, a GGUF file, or the name of a downloaded model. What is wrong inside the files is known only when they are
     /// loaded: then every request, and `loaded`, gets the error.
     pub fn open(model: &str, options: LocalOptions) -> Result<Local, EngineError> {
         if !matches!(options.device.as_str(), "auto" | "cpu") {
@@ -88,13 +90,21 @@ impl Source {
         }
         let path = PathBuf::from(model);
         match std::fs::metadata(&path) {
-            Ok(found) if found.is_dir() => Ok(Source::Folder(path)),
-            Ok(_) => Ok(Source::Gguf(path)),
+            Ok(_) => Source::path(path),
             Err(reason) => {
-                let title = format!("No model at {model:?} ({})", crate::config::plain(&reason));
-                Err(error(title, "set model to \"nano\", a folder with config.json and tokenizer.json, or a GGUF file"))
+                let Some(name) = Name::parse(model) else {
+                    let title = format!("No model at {model:?} ({})", crate::config::plain(&reason));
+                    let hint = "set model to \"nano\", a name from \"infill models\", a folder with config.json and tokenizer.json, or a GGUF file";
+                    return Err(error(title, hint));
+                };
+                let missing = |e: EngineError| error(e.title, format!("{}, or set model to another from \"infill models\"", e.hint));
+                Source::path(Cache::from_env().find(&name).map_err(missing)?)
             }
         }
+    }
+
+    fn path(path: PathBuf) -> Result<Source, EngineError> {
+        Ok(if path.is_dir() { Source::Folder(path) } else { Source::Gguf(path) })
     }
 
     fn weights(&self) -> Result<Cpu, EngineError> {
@@ -106,14 +116,9 @@ impl Source {
     }
 
     fn bytes(&self) -> u64 {
-        let size = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());
         match self {
-            Source::Nano => nano().map_or(0, |bytes| bytes.len() as u64),
-            Source::Gguf(file) => size(file),
-            Source::Folder(folder) => {
-                let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-                files.filter(|f| f.extension().is_some_and(|e| e == "safetensors")).map(|f| size(&f)).sum()
-            }
+            Source::Nano => nano_bytes(),
+            Source::Gguf(path) | Source::Folder(path) => crate::models::bytes(path),
         }
     }
 
@@ -161,6 +166,11 @@ pub fn health(config: &Config) -> Result<Health, EngineError> {
         window: config.context.tokens.min(backend.context()),
         free_bytes,
     })
+}
+
+/// The size of the model inside the binary; 0 in one without it.
+pub(crate) fn nano_bytes() -> u64 {
+    nano().map_or(0, |bytes| bytes.len() as u64)
 }
 
 fn unusable(reason: String) -> EngineError {

@@ -28,6 +28,9 @@ const MODEL = {
     "The model: \"nano\" (inside the program), a folder with config.json, safetensors and tokenizer.json, or a GGUF file. Empty: as config.toml or INFILL_MODEL say.",
 };
 
+/** Sections that the server takes from the user's own file and environment only: no editor's settings. */
+const USERS_OWN = ["engine"];
+
 /**
  * @typedef {{ [key: string]: any }} Json
  * @param {string} binary
@@ -44,7 +47,8 @@ export function readSchema(binary) {
  * @returns {{ title: string, properties: Json }}
  */
 export function configuration(schema) {
-  const server = Object.fromEntries(leaves(schema, schema, "infill"));
+  const own = (/** @type {string} */ key) => USERS_OWN.some((section) => key.startsWith(`infill.${section}.`));
+  const server = Object.fromEntries(leaves(schema, schema, "infill").filter(([key]) => !own(key)));
   return { title: "infill", properties: { ...server, "infill.model": MODEL, ...OWN } };
 }
 
