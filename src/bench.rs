@@ -10,8 +10,6 @@
 //! infill bench context project/                                         does the prompt hold what the next line needs?
 //! ```
 use crate::config::Config;
-use crate::context::rules::Rules;
-use crate::context::walk::walk;
 use crate::context::workspace::Workspace;
 use crate::prompt::Reanchor;
 use crate::tokens::Tokens;
@@ -20,7 +18,6 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use trace::Trace;
 
 mod against;
@@ -248,10 +245,9 @@ fn notes(rows: &[Row]) {
 /// The workspace that `--beside` names, with the trace's document open in it.
 fn beside(options: &Options) -> Result<Option<Arc<Workspace>>> {
     let Some(folder) = &options.beside else { return Ok(None) };
-    let rules = Rules::new(folder, &[]).map_err(anyhow::Error::msg)?;
-    let workspace = Workspace::default();
-    let seen = walk(&rules, "", &workspace.index, &AtomicBool::new(false), |_| {});
-    anyhow::ensure!(seen.files > 1, "{} has {} source files: name the folder of a project", folder.display(), seen.files);
+    let workspace = Workspace::of_folder(folder, &[])?;
+    let files = workspace.index.read().map_or(0, |index| index.len());
+    anyhow::ensure!(files > 1, "{} has {files} source files: name the folder of a project", folder.display());
     workspace.opened("file:///trace.rs", "src/trace.rs", true);
     Ok(Some(Arc::new(workspace)))
 }

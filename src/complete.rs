@@ -3,13 +3,18 @@
 //! ```text
 //! $ infill complete src/shop.py:12:16          lines and columns count from 1, columns in characters
 //! $ infill complete --json - src/shop.py:12:16 < src/shop.py
+//! $ infill complete --workspace . src/shop.py:12:16     with what other files of the folder define, as in an editor
 //! ```
 use crate::config::{Config, plain};
+use crate::context::Neighbours;
+use crate::context::walk::key;
+use crate::context::workspace::Workspace;
 use crate::document::{Document, Encoding, Position, Snapshot};
 use crate::engine::{Engine, EngineError, Event, Request, Usage};
 use crate::suggest::{Action, Ask, Settings, Suggest, Suggestion};
 use anyhow::{Context, Result, anyhow, bail};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Larger files are refused, as in the editor.
@@ -94,10 +99,25 @@ fn small(path: &Path, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// Completes at the cursor, with the manners of the editor.
-pub async fn complete(engine: &dyn Engine, config: &Config, text: Snapshot, cursor: usize) -> Result<Completion> {
+/// The workspace that a target stands in.
+pub fn around(folder: &Path, target: &Target, config: &Config) -> Result<Arc<dyn Neighbours>> {
+    let workspace = Workspace::of_folder(folder, &config.exclude)?;
+    if let (Ok(root), Ok(path)) = (folder.canonicalize(), target.path.canonicalize()) {
+        workspace.opened(&target.path.display().to_string(), &key(&root, "", &path), false);
+    }
+    Ok(Arc::new(workspace))
+}
+
+/// Completes at the cursor, with the manners of the editor; `around`: what other files have to say.
+pub async fn complete(
+    engine: &dyn Engine,
+    config: &Config,
+    around: Option<Arc<dyn Neighbours>>,
+    text: Snapshot,
+    cursor: usize,
+) -> Result<Completion> {
     let info = engine.info().context("the model is not loaded")?;
-    let mut suggest = Suggest::new(Settings { patience: PATIENCE, ..Settings::for_model(config, &info) });
+    let mut suggest = Suggest::beside(around, Settings { patience: PATIENCE, ..Settings::for_model(config, &info) });
     let actions = suggest.ask(Ask { id: 1, text, cursor, explicit: false });
     let mut run = Run { engine, suggest, usage: None };
     let suggestion = run.perform(actions).await?;

@@ -164,6 +164,10 @@ pub trait Engine: Send + Sync {
             State::Loading | State::Failed(_) => None,
         }
     }
+    /// The host that texts are sent to, where that is another machine.
+    fn leaves(&self) -> Option<String> {
+        None
+    }
     /// What has been done so far, over all requests, cancelled ones too.
     fn totals(&self) -> Totals;
     /// Starts a request; never blocks.

@@ -11,6 +11,8 @@
 //! Suggestions count however improbable (`--threshold off`); the share that would be shown unasked stands beside.
 use crate::complete::{complete, language};
 use crate::config::{Config, Layer, Threshold, nest};
+use crate::context::Neighbours;
+use crate::context::workspace::Workspace;
 use crate::document::Document;
 use crate::engine::{Engine, Info, State};
 use anyhow::{Context, Result, bail};
@@ -21,6 +23,7 @@ use serde_json::{Value, json};
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use table::Report;
 
@@ -165,6 +168,8 @@ pub struct Session<'a> {
     /// Least probability of what is shown unasked.
     show: f32,
     runtime: tokio::runtime::Runtime,
+    /// The other files of the folder, where they are shown.
+    around: Option<Arc<Workspace>>,
 }
 
 impl<'a> Session<'a> {
@@ -176,13 +181,14 @@ impl<'a> Session<'a> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let info = loaded(engine)?;
         let show = show.least(info.show_threshold).map_err(anyhow::Error::msg)?;
-        Ok(Session { engine, config, info, how: how.clone(), show, runtime })
+        Ok(Session { engine, config, info, how: how.clone(), show, runtime, around: None })
     }
 
     fn suggest(&self, gap: &Gap) -> Result<Suggested> {
         let text = gap.before.clone() + &gap.after;
         let snapshot = Document::new(&gap.path, language(gap.path.as_ref()), 1, &text).settled();
-        let found = self.runtime.block_on(complete(self.engine, &self.config, snapshot, gap.before.len()))?;
+        let around = self.around.clone().map(|around| around as Arc<dyn Neighbours>);
+        let found = self.runtime.block_on(complete(self.engine, &self.config, around, snapshot, gap.before.len()))?;
         Ok(Suggested { text: found.text, replaces: found.replaces, probability: found.probability, balanced: found.balanced })
     }
 
@@ -212,6 +218,7 @@ impl<'a> Session<'a> {
         settings.add("lines", json!(completion.lines));
         settings.add("max_tokens", completion.max_tokens.into());
         settings.add("context_tokens", self.config.context.tokens.into());
+        settings.add("other_files", self.around.is_some().into());
         settings.add("threshold", self.how.threshold.as_str().into());
         settings.add("show_threshold", self.show.to_string().into());
         settings

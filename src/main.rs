@@ -49,6 +49,9 @@ enum Command {
         /// Text, tokens, times and cache figures as JSON.
         #[arg(long)]
         json: bool,
+        /// Show the model what the other files of FOLDER define, as an editor does that has it open.
+        #[arg(long, value_name = "FOLDER")]
+        workspace: Option<PathBuf>,
         #[command(flatten)]
         model: Model,
     },
@@ -169,7 +172,9 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Lsp { stdio: _, log, record, model } => lsp(log, record, &model),
-        Command::Complete { target, place, json, model } => complete(&target, place.as_deref(), json, &model),
+        Command::Complete { target, place, json, workspace, model } => {
+            complete(&target, place.as_deref(), json, workspace.as_deref(), &model)
+        }
         Command::Demo { json, model } => demo(json, &model),
         Command::Bench { bench } => measure(&bench),
         Command::Eval { benchmark } => evaluate(&benchmark),
@@ -223,7 +228,7 @@ fn lsp(log: Option<PathBuf>, record: Option<PathBuf>, model: &Model) -> Result<E
     std::process::exit(code)
 }
 
-fn complete(target: &str, place: Option<&str>, json: bool, model: &Model) -> Result<ExitCode> {
+fn complete(target: &str, place: Option<&str>, json: bool, folder: Option<&Path>, model: &Model) -> Result<ExitCode> {
     let stdin = target == "-";
     if let Some(place) = place.filter(|_| !stdin) {
         bail!("\"{place}\" is one argument too many: only \"-\" (text from stdin) takes a place after it");
@@ -238,11 +243,12 @@ fn complete(target: &str, place: Option<&str>, json: bool, model: &Model) -> Res
         infill::complete::read_file(&target)?
     };
     let config = config::merge(&model.layers()?)?.config;
+    let around = folder.map(|folder| infill::complete::around(folder, &target, &config)).transpose()?;
     let engine = configured::open(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let completion = runtime.block_on(async {
         engine.loaded().await?;
-        infill::complete::complete(&engine, &config, text, cursor).await
+        infill::complete::complete(&engine, &config, around, text, cursor).await
     })?;
     let mut out = std::io::stdout();
     if json {

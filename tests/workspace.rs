@@ -195,3 +195,37 @@ async fn a_file_outside_of_the_workspace_is_judged_by_its_own_folder() {
     desk.client.notify("textDocument/didClose", json!({ "textDocument": { "uri": uri(outside.path(), "notes.py") } }));
     desk.indexed(3).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_not_be_seen_is_not_sent_to_another_machine() {
+    let mut desk = Desk::new(shop(), json!({})).await;
+    desk.indexed(3).await;
+    *desk.engine.host.lock().expect("host") = Some("models.example".into());
+    for (name, said) in [(".env.py", true), ("build/hidden.py", true), ("other.py", false)] {
+        let uri = desk.uri(name);
+        desk.client.open(&uri, "python", "def f(a):\n    \n");
+        let mut texts = Vec::new();
+        // Until the rules have been asked, there is no answer either way.
+        for _ in 0..100 {
+            let id = desk.client.inline_with(&uri, 1, 4, json!({ "triggerKind": 0 }));
+            texts = desk.client.texts(id).await;
+            if !texts.is_empty() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(texts.is_empty(), said, "{name}: {texts:?}");
+        if said {
+            let message = desk.client.incoming("window/showMessage").await["params"]["message"].to_string();
+            assert!(
+                message.contains(name) && message.contains("is not sent to models.example") && message.contains("--explain"),
+                "{message}"
+            );
+        }
+    }
+    assert!(
+        desk.engine.requests().iter().all(|r| r.prefix.contains("other.py") || r.prefix.starts_with("def f(a)")),
+        "nothing else was sent"
+    );
+    assert_eq!(desk.engine.requests().iter().filter(|r| r.max_tokens > 0).count(), 3, "three alternatives, of one file");
+}

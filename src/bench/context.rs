@@ -14,7 +14,7 @@ use crate::complete::language;
 use crate::context::Neighbours;
 use crate::context::index::{Index, Place};
 use crate::context::rules::Rules;
-use crate::context::walk::{key, walk};
+use crate::context::walk::key;
 use crate::context::workspace::Workspace;
 use crate::document::{Document, Snapshot};
 use crate::syntax;
@@ -22,7 +22,6 @@ use anyhow::{Result, anyhow, bail};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 /// What to run.
@@ -101,12 +100,11 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 fn read(dir: &std::path::Path) -> Result<(Workspace, BTreeMap<String, String>, Figures)> {
-    let root = dir.canonicalize().map_err(|e| anyhow!("{} cannot be read ({}): name a folder", dir.display(), crate::config::plain(&e)))?;
-    let rules = Rules::new(&root, &[]).map_err(|e| anyhow!(e))?;
-    let workspace = Workspace::default();
     let begun = Instant::now();
-    walk(&rules, "", &workspace.index, &AtomicBool::new(false), |_| {});
+    let workspace = Workspace::of_folder(dir, &[])?;
     let index_ms = begun.elapsed().as_secs_f64() * 1e3;
+    let root = dir.canonicalize()?;
+    let rules = Rules::new(&root, &[]).map_err(|e| anyhow!(e))?;
     let files = rules.walk().flatten().filter_map(|entry| Some((key(&root, "", entry.path()), rules.read(entry.path()).ok()?)));
     let texts: BTreeMap<String, String> = files.collect();
     let lines = texts.values().map(|text| text.lines().count()).sum();

@@ -3,14 +3,19 @@
 //! ```text
 //! workspace.opened("file:///w/a.py", "a.py");   workspace.context(&snapshot, cursor, 2000)
 //! ```
-//! The index is filled by [`super::walk`] from outside; nothing here reads a file.
+//! In an editor the index is filled by [`super::walk`] in the background; nothing reads a file where a key waits.
 use super::gather::{Question, gather};
 use super::index::{File, Index};
+use super::rules::Rules;
 use super::trail::Trail;
 use super::units::units;
+use super::walk::walk;
 use super::{Context, Neighbours, comment};
+use crate::config::plain;
 use crate::document::{Edit, Snapshot};
+use anyhow::anyhow;
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -31,12 +36,26 @@ pub struct Workspace {
 struct Desk {
     /// Names in the index of open documents, by URI.
     names: HashMap<Arc<str>, Arc<str>>,
+    /// Whether the rules let a document be seen, as far as that is known.
+    judged: HashMap<Arc<str>, bool>,
     /// Open documents that others may see: by name, the one used last at the end.
     open: Vec<Arc<str>>,
     trail: Trail,
 }
 
 impl Workspace {
+    /// A folder, read at once: for the command line.
+    ///
+    /// # Errors
+    /// A folder that cannot be read, a pattern of `exclude` that is none.
+    pub fn of_folder(root: &Path, exclude: &[String]) -> anyhow::Result<Workspace> {
+        let root = root.canonicalize().map_err(|e| anyhow!("{} cannot be read ({}): name a folder", root.display(), plain(&e)))?;
+        let rules = Rules::new(&root, exclude).map_err(|why| anyhow!("exclude: {why}"))?;
+        let workspace = Workspace::default();
+        walk(&rules, "", &workspace.index, &AtomicBool::new(false), |_| {});
+        Ok(workspace)
+    }
+
     fn desk(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -50,11 +69,24 @@ impl Workspace {
         !self.off.load(Ordering::Relaxed)
     }
 
+    /// What the rules say of an open document; `None` while that is not known yet.
+    pub fn may_be_seen(&self, uri: &str) -> Option<bool> {
+        let desk = self.desk();
+        desk.judged.get(desk.names.get(uri)?).copied()
+    }
+
+    /// The rules were asked about an open document.
+    pub fn judge(&self, uri: &str, name: &str, shared: bool) {
+        self.opened(uri, name, shared);
+        self.desk().judged.insert(name.into(), shared);
+    }
+
     /// A document is open under this name. `shared`: others may see it, which the rules decide.
     pub fn opened(&self, uri: &str, name: &str, shared: bool) {
         let mut desk = self.desk();
         let name: Arc<str> = name.into();
         desk.names.insert(uri.into(), name.clone());
+        desk.judged.remove(&name);
         desk.open.retain(|open| *open != name);
         if shared {
             desk.open.push(name);
@@ -65,6 +97,7 @@ impl Workspace {
         let mut desk = self.desk();
         if let Some(name) = desk.names.remove(uri) {
             desk.open.retain(|open| *open != name);
+            desk.judged.remove(&name);
         }
     }
 

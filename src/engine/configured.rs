@@ -56,6 +56,10 @@ impl Engine for Configured {
         self.engine().state()
     }
 
+    fn leaves(&self) -> Option<String> {
+        self.engine().leaves()
+    }
+
     fn totals(&self) -> Totals {
         self.engine().totals()
     }

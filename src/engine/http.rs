@@ -313,6 +313,10 @@ impl Engine for Http {
         }
     }
 
+    fn leaves(&self) -> Option<String> {
+        (!crate::net::is_loopback(&self.remote.base)).then(|| self.remote.host.clone())
+    }
+
     fn totals(&self) -> Totals {
         lock(&self.remote.totals).clone()
     }

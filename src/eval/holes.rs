@@ -12,12 +12,14 @@ use super::score::{Marks, mean, percent};
 use super::table::{Report, Row};
 use super::{Gap, How, Session, Suggested};
 use crate::complete::language;
+use crate::context::workspace::Workspace;
 use crate::document::Document;
 use anyhow::{Result, bail};
 use cut::{Hole, Kind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 mod cut;
 mod learn;
@@ -36,6 +38,9 @@ pub struct Options {
     /// Learn from these holes what is worth showing, and write it to FILE, which belongs beside the model's weights.
     #[arg(long, value_name = "FILE")]
     pub learn: Option<PathBuf>,
+    /// Show the model the other files of the folder too, as in an editor that has it open.
+    #[arg(long)]
+    pub other_files: bool,
     #[command(flatten)]
     pub how: How,
 }
@@ -61,7 +66,10 @@ pub(super) fn measure<'a>(options: &Options, session: impl FnOnce() -> Result<Se
     let sources = cut::read(&options.dir, options.seed)?;
     let mut holes = cut::draw(&sources.files, options.holes, options.seed)?;
     holes.truncate(options.how.limit());
-    let session = session()?;
+    let mut session = session()?;
+    if options.other_files {
+        session.around = Some(Arc::new(Workspace::of_folder(&options.dir, &session.config.exclude)?));
+    }
     let data = format!("{} ({} files, {} bytes)", options.dir.display(), sources.files.len(), sources.bytes());
     let mut settings = session.settings("holes", &data);
     settings.add("holes", options.holes.into());

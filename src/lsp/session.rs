@@ -376,6 +376,7 @@ impl Session {
         self.news.notify_one();
         for action in actions {
             match action {
+                Action::Start { id, .. } if self.stays(uri).is_some() => self.keep(state, uri, id),
                 Action::Start { id, request } => {
                     let task = if wait.is_zero() {
                         tokio::spawn(self.clone().follow(uri.to_string(), id, self.options.engine.submit(request)))

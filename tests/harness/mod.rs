@@ -28,6 +28,8 @@ pub struct Scripted {
     pub cancelled: Arc<AtomicU64>,
     /// What it says its first tokens took.
     pub first_token: Mutex<Option<Duration>>,
+    /// The machine that it says it is on.
+    pub host: Mutex<Option<String>>,
 }
 
 impl Scripted {
@@ -46,6 +48,7 @@ impl Scripted {
             requests: Mutex::default(),
             cancelled: Arc::default(),
             first_token: Mutex::default(),
+            host: Mutex::default(),
         })
     }
 
@@ -57,6 +60,10 @@ impl Scripted {
 impl Engine for Scripted {
     fn state(&self) -> State {
         State::Ready(Info { model: "scripted".into(), device: "test".into(), bytes_per_token: 3.0, context: 4096, show_threshold: None })
+    }
+
+    fn leaves(&self) -> Option<String> {
+        self.host.lock().expect("host").clone()
     }
 
     fn totals(&self) -> Totals {

@@ -9,6 +9,7 @@
 use super::{Session, State};
 use crate::context::rules::Rules;
 use crate::context::walk::{self, Summary, key};
+use crate::engine::{EngineError, Finish};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -199,10 +200,11 @@ impl Session {
             if session.may_be_seen(&uri) {
                 let text = session.lock().docs.get(&uri).map(|doc| doc.document.snapshot());
                 text.iter().for_each(|text| {
-                    session.workspace.opened(&uri, &name, true);
+                    session.workspace.judge(&uri, &name, true);
                     session.workspace.read(text);
                 });
             } else {
+                session.workspace.judge(&uri, &name, false);
                 session.workspace.forget(&name);
             }
         });
@@ -218,6 +220,30 @@ impl Session {
                 .and_then(|folder| Rules::new(folder, &self.lock().config.exclude).ok())
                 .is_some_and(|r| r.explain(&path).is_ok()),
         }
+    }
+
+    /// Why the text of a document is not sent to the engine, where that is on another machine and the rules forbid it.
+    pub(super) fn stays(&self, uri: &str) -> Option<EngineError> {
+        let host = self.options.engine.leaves()?;
+        match self.workspace.may_be_seen(uri) {
+            Some(true) => None,
+            Some(false) => Some(EngineError {
+                title: format!("{} is not sent to {host}", self.workspace.name(uri)),
+                hint: "what is ignored, excluded, or may hold secrets stays on this machine (infill doctor --explain FILE says why)".into(),
+            }),
+            None => Some(EngineError { title: String::new(), hint: String::new() }),
+        }
+    }
+
+    /// Ends a request that is not sent: with the reason, or without a word while the rules are still being asked.
+    pub(super) fn keep(self: &Arc<Self>, state: &mut State, uri: &str, id: u64) {
+        let reason = self.stays(uri).filter(|reason| !reason.title.is_empty());
+        let Some(doc) = state.docs.get_mut(uri) else { return };
+        let actions = match reason {
+            Some(reason) => doc.suggest.failed(id, reason),
+            None => doc.suggest.done(id, Finish::Cancelled),
+        };
+        self.perform(state, uri, actions);
     }
 
     pub(super) fn unshare(self: &Arc<Self>, uri: &str) {
