@@ -32,6 +32,10 @@ pub struct Config {
     pub context: Context,
     /// The prefix cache.
     pub cache: Cache,
+    /// Where suggestions are computed. Taken from the file, the environment and the command line only.
+    pub engine: Engine,
+    /// The server that all windows share, and its HTTP face. Taken from the file, the environment and the command line only.
+    pub server: Server,
 }
 
 impl Default for Config {
@@ -44,6 +48,8 @@ impl Default for Config {
             completion: Completion::default(),
             context: Context::default(),
             cache: Cache::default(),
+            engine: Engine::default(),
+            server: Server::default(),
         }
     }
 }
@@ -164,6 +170,58 @@ impl Default for Cache {
     }
 }
 
+/// Where suggestions are computed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Engine {
+    /// All windows share one server that holds the model; false: each window loads its own.
+    pub shared: bool,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Engine { shared: true }
+    }
+}
+
+/// The server that all windows share, and its HTTP face.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Answer HTTP at this HOST:PORT too; empty: not. A host other than this machine's own (127.0.0.1, localhost, [::1]) needs a token.
+    pub listen: String,
+    /// The environment variable that holds the token HTTP clients must send (Authorization: Bearer); empty: none.
+    pub token_env: String,
+    /// The file that holds it; empty: none.
+    pub token_file: String,
+    /// Seconds without a window and without a request after which a server that a window started leaves; 0: never.
+    pub idle: u64,
+    /// How windows reach it: "unix" (a socket), "loopback" (a port of this machine and a token in a file), or "auto" (the first where there is one).
+    pub transport: Transport,
+    /// Most connections at once, over HTTP and from windows each.
+    #[schemars(range(min = 1, max = 65536))]
+    pub connections: usize,
+    /// Most seconds that one HTTP request may take.
+    #[schemars(range(min = 1, max = 86400))]
+    pub seconds: u64,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        let (listen, token_env, token_file) = Default::default();
+        Server { listen, token_env, token_file, idle: 600, transport: Transport::Auto, connections: 512, seconds: 600 }
+    }
+}
+
+/// How windows reach the shared server.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    Auto,
+    Unix,
+    Loopback,
+}
+
 /// A number of bytes, a text such as "256MB", or "auto".
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
@@ -268,6 +326,12 @@ pub fn check(layer: &Layer) -> Result<(), ConfigError> {
     }
     if !(64..=131_072).contains(&config.context.tokens) {
         return bad("context.tokens", format!("{} is out of range: 64 to 131072", config.context.tokens));
+    }
+    if !(1..=65_536).contains(&config.server.connections) {
+        return bad("server.connections", format!("{} is out of range: 1 to 65536", config.server.connections));
+    }
+    if !(1..=86_400).contains(&config.server.seconds) {
+        return bad("server.seconds", format!("{} is out of range: 1 to 86400", config.server.seconds));
     }
     if let Err(why) = config.completion.show_threshold.get() {
         return bad("completion.show_threshold", why);
@@ -423,11 +487,25 @@ pub fn user_layers() -> Result<Vec<Layer>, ConfigError> {
     Ok(layers)
 }
 
+/// Sections that a workspace must not set: where code is sent, who may ask, what is started.
+const USERS_OWN: [&str; 2] = ["engine", "server"];
+
 /// The editor's settings as a layer. A workspace can set them, so they may name the built-in model but no file:
-/// a repository must not make its reader load a model that it brings along.
+/// a repository must not make its reader load a model that it brings along, nor ask an engine of its choice.
 pub fn editor_layer(place: &str, value: &Value) -> Result<Layer, ConfigError> {
     let layer = Layer { place: place.into(), value: value.clone() };
     check(&layer)?;
+    let is_set = |section: &Value| section.as_object().is_none_or(|keys| !keys.is_empty());
+    if let Some(section) = USERS_OWN.into_iter().find(|name| value.get(*name).is_some_and(is_set)) {
+        return Err(ConfigError {
+            place: place.into(),
+            key: section.into(),
+            why: format!(
+                "is not taken from an editor's settings, which a workspace can change: set it in {}, or in the environment",
+                user_file().unwrap_or_default().display()
+            ),
+        });
+    }
     match value.get("model").and_then(Value::as_str) {
         Some(model) if model != "nano" => Err(ConfigError {
             place: place.into(),

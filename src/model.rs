@@ -15,7 +15,7 @@ pub mod error;
 pub mod gguf;
 pub mod matrix;
 pub mod pool;
-mod source;
+pub(crate) mod source;
 pub mod store;
 pub mod weights;
 

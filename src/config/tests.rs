@@ -34,6 +34,8 @@ fn errors_name_place_key_and_what_is_accepted() {
         (json!({"completion": {"show_threshold": 2}}), vec!["completion.show_threshold", "from 0 to 1"]),
         (json!({"cache": {"bytes": [1]}}), vec!["cache.bytes", "256MB"]),
         (json!({"languages": "rust"}), vec!["languages", "rust", "a list"]),
+        (json!({"server": {"connections": 0}}), vec!["server.connections", "1 to 65536"]),
+        (json!({"server": {"transport": "pigeon"}}), vec!["server.transport", "pigeon", "`loopback`"]),
         (json!({"enabled": 3}), vec!["enabled", "3", "boolean"]),
     ] {
         let text = error(value);
@@ -71,6 +73,15 @@ fn an_editor_cannot_name_a_model_file() {
     assert!(editor_layer("initializationOptions", &json!({"model": "nano"})).is_ok());
     let error = editor_layer("initializationOptions", &json!({"model": "./evil.gguf"})).unwrap_err();
     assert!(error.to_string().contains("INFILL_MODEL"), "{error}");
+}
+
+#[test]
+fn a_workspace_cannot_choose_the_engine_nor_open_a_port() {
+    for value in [json!({"engine": {"shared": false}}), json!({"server": {"listen": "0.0.0.0:80"}}), json!({"server": {"token_file": "x"}})] {
+        let error = editor_layer("initializationOptions", &value).unwrap_err();
+        assert!(error.to_string().contains("a workspace can change"), "{error}");
+    }
+    assert!(editor_layer("initializationOptions", &json!({"engine": {}, "server": {}})).is_ok());
 }
 
 #[test]

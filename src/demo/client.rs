@@ -32,6 +32,8 @@ impl Client {
         let mut child = Command::new(program)
             .args(arguments)
             .env("INFILL_LOG", level)
+            // What is measured is this process, and nothing may be left behind.
+            .env("INFILL_ENGINE_SHARED", "false")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -19,6 +19,10 @@ use crate::worker::{Loaded, Options, Worker};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+mod files;
+
+pub use files::fingerprint;
+
 /// How to run a local model.
 #[derive(Clone, Debug)]
 pub struct LocalOptions {
@@ -195,7 +199,7 @@ fn load(source: &Source, options: &LocalOptions) -> Result<Loaded, EngineError> 
     let (backend, tokens) = both(source)?;
     let cache_blocks = blocks(options.cache_bytes, free_memory(), backend.block_bytes()).max(least(&backend));
     tracing::info!(model = backend.name(), cache_blocks, "model loaded");
-    let options = Options { cache_blocks, chunk: options.chunk, model: backend.name().to_owned(), device: "cpu".to_owned() };
+    let options = Options { cache_blocks, chunk: options.chunk, model: backend.name().to_owned(), device: "cpu".to_owned(), chat: source.chats() };
     Ok(Loaded { backend: Box::new(backend), tokens: Arc::new(tokens), options })
 }
 

@@ -300,6 +300,10 @@ impl Session {
             Some((s, end)) => with_selected(&text, s, *end),
             None => (text.clone(), cursor, cursor),
         };
+        if let Some(error) = self.options.engine.notice() {
+            let text = format!("infill: {error}");
+            self.say_once(state, MessageType::WARNING, &text, text.clone());
+        }
         let settings = self.settings(&state.config);
         let pending = Pending { kind, uri: uri.clone(), text, cursor, selected: selected.map(|(s, _)| s), reply };
         state.asks.insert(ticket, pending);
@@ -405,6 +409,7 @@ impl Session {
                     usage.first_token.iter().for_each(|t| self.lock().pace.observe(*t));
                     self.with_suggest(&uri, |s| s.done(id, finish));
                 }
+                Event::Top(_) => {}
                 Event::Failed(error) => self.with_suggest(&uri, |s| s.failed(id, error)),
             }
         }

@@ -131,6 +131,15 @@ fn over_closers(first: &str, more: bool, before: &str, rest: &str) -> (String, u
     }
 }
 
+/// As much of a suggestion as closes nothing that was opened before it: what can be inserted where nothing can be replaced.
+pub fn before_replacing<'a>(text: &'a str, before: &str) -> &'a str {
+    let line = text.find('\n').unwrap_or(text.len());
+    let ends = text[..line].char_indices().map(|(at, c)| at + c.len_utf8());
+    let closes = ends.clone().find(|&end| !unopened(before, &text[..end]).is_empty());
+    let end = closes.map_or(line, |closes| ends.filter(|&end| end < closes).last().unwrap_or(0));
+    text[..end].trim_end()
+}
+
 /// The closers of `text` whose opener is not in `text`. A quote closes when the line before the cursor is inside that
 /// quote; separators (`;` `,` `:`) after such a closer count too.
 fn unopened(before: &str, text: &str) -> Vec<char> {
@@ -296,6 +305,19 @@ mod tests {
         ] {
             let got = fit(text, before, rest);
             assert_eq!(got.as_ref().map(|(t, n)| (t.as_str(), *n)), expected, "{before:?} | {rest:?} <- {text:?}");
+        }
+    }
+    #[test]
+    fn where_nothing_can_be_replaced_it_ends_before_the_closer() {
+        for (before, text, expected) in [
+            ("call(", "a, b):", "a, b"),
+            ("call(", "a, g(b))", "a, g(b)"),
+            ("print(\"", "hello\", end)", "hello"),
+            ("x = [", "é]", "é"),
+            ("f(", ")", ""),
+            ("f(", "a\nb", "a"),
+        ] {
+            assert_eq!(before_replacing(text, before), expected, "{before:?} <- {text:?}");
         }
     }
 }

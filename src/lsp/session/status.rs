@@ -30,6 +30,7 @@ impl Session {
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "engine": self.options.engine.info(),
+            "server": self.options.engine.server(),
             "totals": self.options.engine.totals(),
             "documents": state.docs.len(),
             "asks": counts.iter().map(|c| c.asks).sum::<u64>(),
@@ -78,13 +79,17 @@ impl Session {
             engine::State::Failed(error) => ("error", None, Some(error)),
             engine::State::Ready(info) => (state.working(), Some(info), state.failure.clone()),
         };
-        json!({
+        let mut light = json!({
             "state": word,
             "model": info.as_ref().map_or(&state.config.model, |i| &i.model),
             "device": info.as_ref().map(|i| &i.device),
             "message": error.as_ref().map(|e| &e.title),
             "hint": error.as_ref().map(|e| &e.hint),
-        })
+        });
+        if let Some(server) = self.options.engine.server() {
+            light["server"] = server;
+        }
+        light
     }
 }
 
