@@ -425,8 +425,9 @@ pub fn plain(error: &std::io::Error) -> String {
     words[..1.min(words.len())].to_lowercase() + words.get(1..).unwrap_or_default()
 }
 
-/// Names in the environment that are ours and set no key: the level of the log, and the binary that tests look at.
-const RESERVED: [&str; 2] = ["INFILL_LOG", "INFILL_BIN"];
+/// Names in the environment that are ours and set no key: the level of the log, the binary that tests look at, and a good
+/// name for the variable that `server.token_env` names.
+const RESERVED: [&str; 3] = ["INFILL_LOG", "INFILL_BIN", "INFILL_TOKEN"];
 
 /// `INFILL_MODEL`, `INFILL_COMPLETION_MAX_TOKENS`, …: one layer a variable, so that an error names the variable.
 pub fn env_layers(vars: impl Iterator<Item = (String, String)>) -> Result<Vec<Layer>, ConfigError> {

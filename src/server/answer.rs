@@ -28,6 +28,8 @@ struct Run {
     _busy: Busy,
     shape: Shape,
     usage: Sum,
+    /// So many of the answers have one prompt.
+    each: usize,
 }
 
 /// How far one answer is.
@@ -80,7 +82,7 @@ pub async fn answer(face: Arc<Face>, asked: Asked) -> Result<Response, Refusal> 
 
 impl Run {
     fn new(face: &Arc<Face>, asked: Asked) -> Run {
-        let Asked { work, chat, stream, usage, logprobs } = asked;
+        let Asked { work, each: of_one, chat, stream, usage, logprobs } = asked;
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let kind = if chat { "chatcmpl" } else { "cmpl" };
@@ -93,7 +95,7 @@ impl Run {
         let limit = face.limits.time;
         let late = stream::once(async move { (0, Event::Failed(too_long(limit))) });
         let events = select_all(each).take_until(Box::pin(tokio::time::sleep(limit))).chain(late).boxed();
-        Run { face: face.clone(), events, choices, _busy: face.begin(), shape, usage: Sum::default() }
+        Run { face: face.clone(), events, choices, _busy: face.begin(), shape, usage: Sum::default(), each: of_one }
     }
 
     /// The next thing to tell; `None` when all answers have ended.
@@ -130,7 +132,7 @@ impl Run {
             Event::Done { finish, usage } => {
                 choice.ended = true;
                 self.face.metrics.done(&usage);
-                self.usage.add(&usage);
+                self.usage.add(&usage, index.is_multiple_of(self.each));
                 let finish = if finish == Finish::Length { "length" } else { "stop" };
                 Some(Said::End { index, finish, usage: Box::new(usage) })
             }
@@ -308,9 +310,12 @@ fn joined(each: Vec<Value>, chat: bool) -> Value {
 }
 
 impl Sum {
-    fn add(&mut self, usage: &Usage) {
-        self.prompt += usage.prompt_tokens;
-        self.cached += usage.reused;
+    /// `first`: of the answers to one prompt, whose tokens count once.
+    fn add(&mut self, usage: &Usage, first: bool) {
+        if first {
+            self.prompt += usage.prompt_tokens;
+            self.cached += usage.reused;
+        }
         self.generated += usage.generated;
     }
 

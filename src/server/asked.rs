@@ -26,6 +26,8 @@ const MOST: usize = 16;
 /// A checked request.
 pub struct Asked {
     pub work: Vec<Work>,
+    /// So many of the answers have one prompt.
+    pub each: usize,
     pub chat: bool,
     pub stream: bool,
     /// Streams end with the sum of what they cost.
@@ -239,7 +241,7 @@ impl Message {
 impl Common {
     fn asked(&self, work: Vec<Work>, chat: bool, logprobs: Option<usize>) -> Asked {
         let usage = self.stream_options.as_ref().is_some_and(|options| options.include_usage);
-        Asked { work, chat, stream: self.stream.unwrap_or(false), usage, logprobs }
+        Asked { work, each: self.n.unwrap_or(1), chat, stream: self.stream.unwrap_or(false), usage, logprobs }
     }
 
     /// What all answers have in common.

@@ -56,7 +56,7 @@ impl Scripted {
 
 impl Engine for Scripted {
     fn state(&self) -> State {
-        State::Ready(Info { model: "scripted".into(), device: "test".into(), bytes_per_token: 3.0, context: 4096, ..Info::default() })
+        State::Ready(Info { model: "scripted".into(), device: "test".into(), bytes_per_token: 3.0, context: 4096, chat: true })
     }
 
     fn totals(&self) -> Totals {

@@ -44,7 +44,9 @@ export function readSchema(binary) {
  * @returns {{ title: string, properties: Json }}
  */
 export function configuration(schema) {
-  const server = Object.fromEntries(leaves(schema, schema, "infill"));
+  // What a workspace must not set is the user's own file's: the server takes none of it from an editor.
+  const allowed = leaves(schema, schema, "infill").filter(([key]) => !/^infill\.(engine|server)\./.test(key));
+  const server = Object.fromEntries(allowed);
   return { title: "infill", properties: { ...server, "infill.model": MODEL, ...OWN } };
 }
 
