@@ -127,9 +127,9 @@ pub fn stop() -> Result<ExitCode> {
     let link = Link { place: place.clone(), transport: config.server.transport };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (hello, _) = start::ask(&link).await.with_context(|| {
-            format!("the server in {} does not answer: end its process by hand", link.place.folder().display())
-        })?;
+        let (hello, _) = start::ask(&link)
+            .await
+            .with_context(|| format!("the server in {} does not answer: end its process by hand", link.place.folder().display()))?;
         link.post("/infill/stop", &json!({})).await.context("the server could not be asked to leave")?;
         // It answers what it has begun.
         for _ in 0..1500 {

@@ -169,7 +169,8 @@ async fn idled(face: &Face, idle: Option<Duration>) {
 /// # Errors
 /// Where the variable or the file that should hold it does not.
 pub fn token(server: &config::Server) -> Result<Option<String>, EngineError> {
-    let empty = |place: String| EngineError::new(format!("No token in {place}"), "put one there, or remove server.token_env and server.token_file");
+    let empty =
+        |place: String| EngineError::new(format!("No token in {place}"), "put one there, or remove server.token_env and server.token_file");
     if !server.token_env.is_empty() {
         let value = std::env::var(&server.token_env).unwrap_or_default().trim().to_owned();
         return if value.is_empty() { Err(empty(format!("the environment variable {}", server.token_env))) } else { Ok(Some(value)) };

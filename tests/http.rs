@@ -146,7 +146,10 @@ async fn whole_and_streamed_are_the_same_answer() {
         assert!((1..=2).contains(&top.len()), "{top:?}");
     }
     let usage = &whole["usage"];
-    assert_eq!(usage["total_tokens"].as_u64(), Some(usage["prompt_tokens"].as_u64().expect("a number") + usage["completion_tokens"].as_u64().expect("a number")));
+    assert_eq!(
+        usage["total_tokens"].as_u64(),
+        Some(usage["prompt_tokens"].as_u64().expect("a number") + usage["completion_tokens"].as_u64().expect("a number"))
+    );
     let mut streaming = body.clone();
     streaming["stream_options"] = json!({ "include_usage": true });
     let events = face.streamed("/v1/completions", streaming).await;
@@ -227,14 +230,17 @@ async fn markers_and_the_command_line_say_the_same() {
     let engine = nano().await;
     let face = Face::start(engine.clone()).await;
     let mut said = 0;
-    for (before, after) in [HOLE, ("import os\n\nfor name in os.list", ":\n    print(name)\n"), ("class A:\n    def f(self):\n        ", "\n")] {
+    for (before, after) in
+        [HOLE, ("import os\n\nfor name in os.list", ":\n    print(name)\n"), ("class A:\n    def f(self):\n        ", "\n")]
+    {
         let mut config = Config::default();
         config.completion.show_threshold = Threshold::Word("off".into());
         config.completion.max_tokens = 64;
         config.context.tokens = 131_072;
         let document = Document::new("prompt", "plaintext", 1, &format!("{before}{after}"));
         let expected = complete(&*engine, &config, document.settled(), before.len()).await.expect("a completion");
-        let got = face.text(json!({ "prompt": format!("<｜fim▁begin｜>{before}<｜fim▁hole｜>{after}<｜fim▁end｜>"), "max_tokens": 64 })).await;
+        let got =
+            face.text(json!({ "prompt": format!("<｜fim▁begin｜>{before}<｜fim▁hole｜>{after}<｜fim▁end｜>"), "max_tokens": 64 })).await;
         if expected.replaces == 0 {
             assert_eq!(got, expected.text);
         }
@@ -254,7 +260,10 @@ async fn conversations_follow_the_template() {
     assert_eq!(answer["choices"][0]["message"], json!({ "role": "assistant", "content": "Hello there" }));
     let request = &engine.requests()[0];
     let Form::Chat(turns) = &request.form else { panic!("{request:?}") };
-    assert_eq!(turns.iter().map(|turn| (turn.role, turn.text.as_str())).collect::<Vec<_>>(), [(Role::System, "Be brief."), (Role::User, "Hi!")]);
+    assert_eq!(
+        turns.iter().map(|turn| (turn.role, turn.text.as_str())).collect::<Vec<_>>(),
+        [(Role::System, "Be brief."), (Role::User, "Hi!")]
+    );
     let events = face.streamed("/v1/chat/completions", body).await;
     let parsed: Vec<Value> = events[..events.len() - 1].iter().map(|event| serde_json::from_str(event).expect("JSON")).collect();
     assert_eq!(parsed[0]["choices"][0]["delta"]["role"], "assistant");
@@ -309,7 +318,10 @@ async fn models_health_and_metrics() {
     let (_, models) = face.get("/v1/models").await;
     let models: Value = serde_json::from_str(&models).expect("JSON");
     let ours = &models["data"][0]["infill"];
-    assert!(models["data"][0]["id"] == "nano" && ours["bytes_per_token"].as_f64() > Some(1.5) && ours["context"].as_u64() > Some(256), "{models}");
+    assert!(
+        models["data"][0]["id"] == "nano" && ours["bytes_per_token"].as_f64() > Some(1.5) && ours["context"].as_u64() > Some(256),
+        "{models}"
+    );
     assert_eq!((&ours["version"], &ours["fingerprint"]), (&json!(env!("CARGO_PKG_VERSION")), &json!("f")));
     let body = json!({ "prompt": HOLE.0, "suffix": HOLE.1, "max_tokens": 5 });
     let usage = face.completed(body.clone()).await["usage"].clone();
@@ -384,7 +396,10 @@ async fn answers_are_limited_in_time() {
     let engine = Scripted::gated(|_| "abcdef".into());
     let face = Face::with(engine.clone(), Limits { time: Duration::from_millis(300), ..limits() }, None).await;
     let (status, error) = face.post("/v1/completions", json!({ "prompt": "x" })).await;
-    assert!(status == 500 && error["error"]["message"].as_str().is_some_and(|m| m.contains("took longer than") && m.contains("server.seconds")), "{error}");
+    assert!(
+        status == 500 && error["error"]["message"].as_str().is_some_and(|m| m.contains("took longer than") && m.contains("server.seconds")),
+        "{error}"
+    );
     engine.gate.add_permits(1);
     let events = face.streamed("/v1/completions", json!({ "prompt": "x" })).await;
     assert!(events[0].contains("\"abc\"") && events[1].contains("took longer than") && events.len() == 2, "{events:?}");

@@ -60,14 +60,26 @@ fn ten_windows_cost_one_model() {
     }
     let sizes: Vec<f64> = windows.iter().map(serving::Window::memory).collect();
     let largest = sizes.iter().copied().fold(0.0, f64::max);
-    println!("windows: {:.1} to {largest:.1} MB; server: {:.1} MB", sizes.iter().copied().fold(f64::MAX, f64::min), memory(*pids.iter().next().expect("one")));
+    println!(
+        "windows: {:.1} to {largest:.1} MB; server: {:.1} MB",
+        sizes.iter().copied().fold(f64::MAX, f64::min),
+        memory(*pids.iter().next().expect("one"))
+    );
     assert!(largest <= 40.0, "a window has {largest:.1} MB");
 }
 
 #[test]
 fn of_servers_that_start_at_once_one_stays() {
     let house = House::new();
-    let start = || house.command(&["serve", "--detached"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("infill runs");
+    let start = || {
+        house
+            .command(&["serve", "--detached"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("infill runs")
+    };
     let mut racing: Vec<_> = (0..8).map(|_| start()).collect();
     eventually("all but one have ended", || {
         let running = racing.iter_mut().filter_map(|child| child.try_wait().expect("a child").is_none().then_some(())).count();
@@ -80,7 +92,10 @@ fn of_servers_that_start_at_once_one_stays() {
     let by_hand = house.output(&["serve"]);
     let said = String::from_utf8_lossy(&by_hand.stderr).into_owned();
     assert_eq!(by_hand.status.code(), Some(1));
-    assert!(said.contains(&format!("a server is running already (pid {pid}, model nano)")) && said.contains("infill serve --stop"), "{said}");
+    assert!(
+        said.contains(&format!("a server is running already (pid {pid}, model nano)")) && said.contains("infill serve --stop"),
+        "{said}"
+    );
     let stopped = house.output(&["serve", "--stop"]);
     assert!(String::from_utf8_lossy(&stopped.stdout).contains(&format!("(pid {pid}) has left")), "{stopped:?}");
     racing.iter_mut().for_each(|child| drop(child.wait()));
@@ -134,6 +149,45 @@ fn a_killed_server_is_said_once_and_started_again() {
 }
 
 #[test]
+fn a_server_that_left_in_order_is_started_again_without_a_word() {
+    let house = House::new();
+    let mut window = house.window(&[]);
+    window.open(TEXT);
+    let expected = window.suggestion(5, 7);
+    let pid = window.server();
+    assert!(house.output(&["serve", "--stop"]).status.success());
+    assert!(!lives(pid));
+    eventually("the window knows", || window.status()["server"].is_null().then_some(()));
+    assert_eq!(house.server(), None, "nobody asked for anything");
+    window.insert(6, 0, "ret");
+    assert!(!expected.is_empty() && !window.suggestion(6, 3).is_empty());
+    assert!(window.server() != pid);
+    assert!(window.client.said.is_empty(), "{:?}", window.client.said);
+}
+
+#[test]
+fn doctor_tells_of_the_server_and_does_not_load_the_model_twice() {
+    let house = House::new();
+    let mut window = house.window(&[]);
+    window.open(TEXT);
+    window.suggestion(5, 7);
+    let pid = window.server();
+    let said = String::from_utf8(house.output(&["doctor"]).stdout).expect("UTF-8");
+    let line = said.lines().find(|line| line.contains("server")).expect("a line");
+    assert!(
+        line.starts_with(&format!("ok  server        pid {pid}, infill 0.1.0, nano for 1 windows, ")) && line.ends_with("serve.sock"),
+        "{line}"
+    );
+    let numbers = String::from_utf8(house.output(&["doctor", "--model", "nano"]).stdout).expect("UTF-8");
+    assert!(numbers.contains("ok  model"), "{numbers}");
+    let output = house.command(&["doctor"]).env("INFILL_ENGINE_SHARED", "false").output().expect("infill runs");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("each window loads the model"), "{output:?}");
+    std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/nano/nano.gguf"), house.path("other.gguf")).expect("a copy");
+    let said = String::from_utf8(house.output(&["doctor", "--model", &house.text("other.gguf")]).stdout).expect("UTF-8");
+    assert!(said.lines().any(|line| line.starts_with("!!  server") && line.contains("not the configured model")), "{said}");
+}
+
+#[test]
 fn what_a_killed_server_left_behind_means_nothing() {
     let house = House::new();
     std::fs::create_dir_all(house.run()).expect("a folder");
@@ -177,7 +231,7 @@ fn another_model_is_a_hint_while_others_use_the_server_and_replaces_it_when_nobo
     first.open(TEXT);
     let expected = first.suggestion(5, 7);
     let pid = first.server();
-    let mut second = house.window(&["--model", "other.gguf"]);
+    let mut second = house.window(&["--model", &house.text("other.gguf")]);
     second.open(TEXT);
     assert_eq!(second.suggestion(5, 7), "");
     let said = eventually("it is said", || {
@@ -199,7 +253,7 @@ fn a_model_that_cannot_be_loaded_is_said_by_every_window() {
     let house = House::new();
     std::fs::write(house.path("broken.gguf"), "GGUF and nothing more").expect("a file");
     for _ in 0..2 {
-        let mut window = house.window(&["--model", "broken.gguf"]);
+        let mut window = house.window(&["--model", &house.text("broken.gguf")]);
         window.open(TEXT);
         assert_eq!(window.suggestion(5, 7), "");
         let said = eventually("it is said", || {
@@ -250,7 +304,7 @@ fn a_full_disk_under_the_log_stops_nothing() {
 fn logs_hold_no_code() {
     let house = House::with(&[("INFILL_LOG", "debug")]);
     let log = house.path("window.log");
-    let mut window = house.window(&["--log", "window.log"]);
+    let mut window = house.window(&["--log", &house.text("window.log")]);
     window.open(&TEXT.replace("sub", "peculiar_name"));
     assert!(!window.suggestion(5, 7).is_empty());
     let pid = window.server();
@@ -281,7 +335,8 @@ fn a_wrong_configuration_of_the_server_is_said_with_its_reason() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let output = house.output(&["serve", "--listen", &taken.local_addr().expect("an address").to_string()]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("choose another port"), "{output:?}");
-    let output = house.command(&["serve", "--listen", "127.0.0.1:0"]).env("INFILL_SERVER_TOKEN_ENV", "INFILL_TOKEN").output().expect("infill runs");
+    let output =
+        house.command(&["serve", "--listen", "127.0.0.1:0"]).env("INFILL_SERVER_TOKEN_ENV", "INFILL_TOKEN").output().expect("infill runs");
     assert!(String::from_utf8_lossy(&output.stderr).contains("No token in the environment variable INFILL_TOKEN"), "{output:?}");
 }
 
@@ -317,8 +372,10 @@ impl False {
                     let mut head = vec![0; 65_536];
                     let read = stream.read(&mut head).await.unwrap_or(0);
                     if head[..read].starts_with(b"GET") {
-                        let info = infill::engine::Info { model: "false".into(), context: 4096, bytes_per_token: 3.0, ..Default::default() };
-                        let news = [News::Hello(hello), News::Ready(info)].map(|news| format!("data: {}\n\n", serde_json::to_string(&news).expect("JSON")));
+                        let info =
+                            infill::engine::Info { model: "false".into(), context: 4096, bytes_per_token: 3.0, ..Default::default() };
+                        let news = [News::Hello(hello), News::Ready(info)]
+                            .map(|news| format!("data: {}\n\n", serde_json::to_string(&news).expect("JSON")));
                         let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\n\r\n{}", news.concat()).as_bytes()).await;
                         let _ = stream.read(&mut head).await;
                     } else {
@@ -371,7 +428,10 @@ async fn a_half_read_response_is_a_failure_that_says_so() {
         ("", "The shared server has stopped"),
         ("HTTP/1.1 200 OK\r\n\r\ndata: {\"choices\": nonsense}\n\n", "cannot be read"),
         ("HTTP/1.1 200 OK\r\ncontent-length: 14\r\n\r\ndata: [DONE]\n\n", "The shared server has stopped"),
-        ("HTTP/1.1 500 No\r\ncontent-length: 31\r\n\r\n{\"error\":{\"message\":\"oh dear\"}}\n", "answered 500 Internal Server Error: oh dear"),
+        (
+            "HTTP/1.1 500 No\r\ncontent-length: 31\r\n\r\n{\"error\":{\"message\":\"oh dear\"}}\n",
+            "answered 500 Internal Server Error: oh dear",
+        ),
         ("garbage\r\n\r\n", "The shared server has stopped"),
     ] {
         let server = False::new();

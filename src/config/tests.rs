@@ -77,7 +77,8 @@ fn an_editor_cannot_name_a_model_file() {
 
 #[test]
 fn a_workspace_cannot_choose_the_engine_nor_open_a_port() {
-    for value in [json!({"engine": {"shared": false}}), json!({"server": {"listen": "0.0.0.0:80"}}), json!({"server": {"token_file": "x"}})] {
+    for value in [json!({"engine": {"shared": false}}), json!({"server": {"listen": "0.0.0.0:80"}}), json!({"server": {"token_file": "x"}})]
+    {
         let error = editor_layer("initializationOptions", &value).unwrap_err();
         assert!(error.to_string().contains("a workspace can change"), "{error}");
     }

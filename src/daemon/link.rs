@@ -98,7 +98,8 @@ impl Link {
         let (stream, token) = tokio::time::timeout(PATIENCE, self.dial()).await.map_err(|_| Error::from(ErrorKind::TimedOut))??;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Error::other)?;
         let connection = Connection(tokio::spawn(connection).abort_handle());
-        let mut request = Request::builder().method(method).uri(path).header("host", "localhost").header("content-type", "application/json");
+        let mut request =
+            Request::builder().method(method).uri(path).header("host", "localhost").header("content-type", "application/json");
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }

@@ -35,7 +35,11 @@ impl Place {
     /// # Errors
     /// Where it cannot be made, or belongs to somebody else.
     pub fn find() -> Result<Place, EngineError> {
-        Place::at(folder())
+        match runtime().map(Place::at) {
+            Some(Ok(place)) => Ok(place),
+            // After `su` or in a container it may name a folder that is not there, or not ours.
+            Some(Err(_)) | None => Place::at(fallback()),
+        }
     }
 
     /// This folder.
@@ -122,11 +126,18 @@ impl Drop for Held {
     }
 }
 
-fn folder() -> PathBuf {
-    let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let runtime = var("XDG_RUNTIME_DIR").map(|base| base.join("infill"));
-    let short = |path: &PathBuf| cfg!(not(unix)) || path.as_os_str().len() <= 90;
-    runtime.filter(short).unwrap_or_else(fallback)
+/// Below `$XDG_RUNTIME_DIR`, where that is this user's and not too long for a socket's path.
+fn runtime() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_RUNTIME_DIR").filter(|value| !value.is_empty()).map(PathBuf::from)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let foreign = base.metadata().is_ok_and(|found| found.uid() != user());
+        if foreign || base.as_os_str().len() > LONGEST - 7 {
+            return None;
+        }
+    }
+    Some(base.join("infill"))
 }
 
 #[cfg(unix)]

@@ -18,7 +18,9 @@ use tokio::process::{Child, Command};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Longest wait for a hello.
 const HELLO: Duration = Duration::from_secs(10);
-const STEP: Duration = Duration::from_millis(20);
+/// Pauses between two looks: this, then longer ones.
+const STEP: Duration = Duration::from_millis(15);
+const LONGEST: Duration = Duration::from_millis(500);
 
 /// What a window wants, and how it gets it.
 #[derive(Clone, Debug)]
@@ -51,6 +53,7 @@ impl Wanted {
     pub async fn attach(&self) -> Result<Attached, EngineError> {
         let begun = Instant::now();
         let mut child: Option<Child> = None;
+        let mut step = STEP;
         while begun.elapsed() < PATIENCE {
             match self.find().await? {
                 Found::Fits(attached) => return Ok(attached),
@@ -65,7 +68,8 @@ impl Wanted {
                     }
                 }
             }
-            tokio::time::sleep(STEP).await;
+            tokio::time::sleep(step).await;
+            step = (step * 5 / 4).min(LONGEST);
         }
         Err(self.silent())
     }
@@ -116,6 +120,9 @@ impl Wanted {
         let mut command = Command::new(&self.program);
         command.args(["serve", "--detached", "--model", &self.identity.model]).current_dir(place.folder());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        // No console of its own.
+        #[cfg(windows)]
+        command.creation_flags(0x0800_0000);
         command.spawn().map_err(|error| {
             let title = format!("The shared server cannot be started ({})", crate::config::plain(&error));
             EngineError::new(title, "run \"infill doctor\", or set engine.shared = false")

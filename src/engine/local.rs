@@ -199,7 +199,8 @@ fn load(source: &Source, options: &LocalOptions) -> Result<Loaded, EngineError> 
     let (backend, tokens) = both(source)?;
     let cache_blocks = blocks(options.cache_bytes, free_memory(), backend.block_bytes()).max(least(&backend));
     tracing::info!(model = backend.name(), cache_blocks, "model loaded");
-    let options = Options { cache_blocks, chunk: options.chunk, model: backend.name().to_owned(), device: "cpu".to_owned(), chat: source.chats() };
+    let options =
+        Options { cache_blocks, chunk: options.chunk, model: backend.name().to_owned(), device: "cpu".to_owned(), chat: source.chats() };
     Ok(Loaded { backend: Box::new(backend), tokens: Arc::new(tokens), options })
 }
 

@@ -39,6 +39,8 @@ struct Inner {
     wake: Notify,
     totals: Mutex<Totals>,
     server: Mutex<Option<Hello>>,
+    /// What was loaded last: it will be again.
+    loaded: Mutex<Option<Info>>,
     notice: Mutex<Option<EngineError>>,
 }
 
@@ -64,6 +66,7 @@ impl Shared {
             wake: Notify::new(),
             totals: Mutex::default(),
             server: Mutex::default(),
+            loaded: Mutex::default(),
             notice: Mutex::default(),
         });
         let keeper = runtime.spawn(inner.clone().keep()).abort_handle();
@@ -83,6 +86,11 @@ impl Engine for Shared {
             Line::State(state) => state,
             Line::Asleep(info) => State::Ready(info),
         }
+    }
+
+    /// While the server is started again, what it had loaded: prompts keep their size.
+    fn info(&self) -> Option<Info> {
+        lock(&self.inner.loaded).clone()
     }
 
     /// Of this window's answered requests.
@@ -153,17 +161,16 @@ impl Inner {
         let Attached { hello, mut news } = attached;
         tracing::info!(pid = hello.pid, model = hello.model, "attached to the shared server");
         *lock(&self.server) = Some(hello);
-        let mut loaded = Info::default();
         let end = loop {
             let Some(Ok(text)) = news.next().await else { break None };
             match serde_json::from_str(&text) {
                 Ok(News::Ready(info)) => {
-                    loaded = info.clone();
+                    *lock(&self.loaded) = Some(info.clone());
                     self.link.send_replace(Line::State(State::Ready(info)));
                 }
                 Ok(News::Failed(error)) => drop(self.link.send_replace(Line::State(State::Failed(error)))),
                 Ok(News::Loading) => drop(self.link.send_replace(Line::State(State::Loading))),
-                Ok(News::Leaving) => break Some(loaded),
+                Ok(News::Leaving) => break Some(lock(&self.loaded).clone().unwrap_or_default()),
                 Ok(News::Hello(_)) | Err(_) => {}
             }
         };

@@ -11,7 +11,13 @@ struct Knows {
 
 impl Engine for Knows {
     fn state(&self) -> State {
-        State::Ready(Info { model: "DeepSeek Coder_V2-Lite-Base.Q4".into(), device: "none".into(), bytes_per_token: 3.0, context: 4096, ..Info::default() })
+        State::Ready(Info {
+            model: "DeepSeek Coder_V2-Lite-Base.Q4".into(),
+            device: "none".into(),
+            bytes_per_token: 3.0,
+            context: 4096,
+            ..Info::default()
+        })
     }
 
     fn totals(&self) -> Totals {

@@ -319,7 +319,7 @@ impl Session {
         let (bytes_per_token, context) = match self.options.engine.info() {
             Some(info) => (info.bytes_per_token, info.context),
             // Not loaded yet: a window that any model can hold.
-            None => (2.5, 2048),
+            None => (2.5, 1024),
         };
         Settings::new(config, bytes_per_token, context)
     }

@@ -20,7 +20,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -67,9 +67,9 @@ impl Door {
     /// Where the address is none, is not this machine's own and there is no token, or is taken.
     pub async fn listen(address: &str, token: Option<String>) -> Result<Door, EngineError> {
         let hint = "write HOST:PORT, such as 127.0.0.1:8080";
-        let found = tokio::net::lookup_host(address).await.map_err(|error| {
-            EngineError::new(format!("{address:?} is no address to listen at ({})", plain(&error)), hint)
-        })?;
+        let found = tokio::net::lookup_host(address)
+            .await
+            .map_err(|error| EngineError::new(format!("{address:?} is no address to listen at ({})", plain(&error)), hint))?;
         let found: Vec<SocketAddr> = found.collect();
         if token.is_none() && found.iter().any(|address| !address.ip().is_loopback()) {
             let title = format!("{address} can be reached from other machines, and there is no token");
@@ -183,10 +183,13 @@ async fn connection(stream: Box<dyn Io>, router: axum::Router, face: &Face) {
 
 /// What somebody hears for whom there is no room.
 async fn full(mut stream: Box<dyn Io>) {
-    let body = r#"{"error":{"message":"too many connections: close some, or raise server.connections","type":"overloaded","code":"connections"}}"#;
+    let body =
+        r#"{"error":{"message":"too many connections: close some, or raise server.connections","type":"overloaded","code":"connections"}}"#;
     let head = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-type: application/json\r\n";
     let answer = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
     let said = async {
+        // An answer before the question confuses clients.
+        stream.read(&mut [0; 4096]).await?;
         stream.write_all(answer.as_bytes()).await?;
         stream.shutdown().await?;
         // To its end, or the answer is lost when the socket is closed over unread bytes.

@@ -49,7 +49,8 @@ fn unauthorized() -> Refusal {
 }
 
 fn foreign() -> Refusal {
-    let message = "a web page, or a name that is not this machine's, may not ask a server without a token: use 127.0.0.1, or set server.token_env";
+    let message =
+        "a web page, or a name that is not this machine's, may not ask a server without a token: use 127.0.0.1, or set server.token_env";
     Refusal::new(StatusCode::FORBIDDEN, "permission_error", message)
 }
 

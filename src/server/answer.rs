@@ -183,7 +183,8 @@ impl Run {
     fn stream(self, first: Option<Said>) -> Response {
         let mut waiting = VecDeque::new();
         if self.shape.chat {
-            let role = |index| json!({ "index": index, "delta": { "role": "assistant", "content": "" }, "logprobs": null, "finish_reason": null });
+            let role =
+                |index| json!({ "index": index, "delta": { "role": "assistant", "content": "" }, "logprobs": null, "finish_reason": null });
             waiting.extend((0..self.choices.len()).map(|index| self.shape.body(vec![role(index)]).to_string()));
         }
         waiting.extend(first.map(|said| self.event(said)));

@@ -278,7 +278,11 @@ impl Common {
         };
         range("stop", stops <= MOST, "16 texts at most")?;
         let some = |value: &Option<f32>| value.is_some_and(|value| value != 0.0);
-        let filled = |value: &Option<Value>| value.as_ref().is_some_and(|value| !(value.is_null() || *value == Value::from(Vec::<Value>::new()) || value.as_object().is_some_and(serde_json::Map::is_empty)));
+        let filled = |value: &Option<Value>| {
+            value.as_ref().is_some_and(|value| {
+                !(value.is_null() || *value == Value::from(Vec::<Value>::new()) || value.as_object().is_some_and(serde_json::Map::is_empty))
+            })
+        };
         let unsupported = [
             ("echo", self.echo == Some(true)),
             ("best_of", self.best_of.is_some_and(|best| best != self.n.unwrap_or(1))),

@@ -129,7 +129,9 @@ mod tests {
 
     #[test]
     fn text_about_markers_is_text() {
-        for prompt in ["", "x = 1", "The marker <|fim_prefix|> begins", "<|fim_prefix|>a", "<PRE>tags</PRE>", "[PREFIX]a[SUFFIX]b", "a <fim_middle>"] {
+        for prompt in
+            ["", "x = 1", "The marker <|fim_prefix|> begins", "<|fim_prefix|>a", "<PRE>tags</PRE>", "[PREFIX]a[SUFFIX]b", "a <fim_middle>"]
+        {
             assert_eq!(find(prompt), Found::None, "{prompt:?}");
         }
         assert_eq!(find("<|fim_prefix|>a<|fim_suffix|>b<|fim_suffix|>c<|fim_middle|>"), Found::Ambiguous("<|fim_suffix|>"));

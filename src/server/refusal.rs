@@ -3,7 +3,7 @@
 //! ```text
 //! 400 {"error": {"message": "…: lower max_tokens", "type": "invalid_request_error", "param": "max_tokens", "code": null}}
 //! ```
-use crate::engine::{EngineError, Engine, State};
+use crate::engine::{Engine, EngineError, State};
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};

@@ -44,7 +44,10 @@ impl Drop for Attached {
 }
 
 /// `GET /infill/watch`; with `look` it is not a window, but somebody who looks.
-pub async fn watch(From(face): From<Arc<Face>>, Query(query): Query<HashMap<String, String>>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+pub async fn watch(
+    From(face): From<Arc<Face>>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let attached = (!query.contains_key("look")).then(|| {
         face.windows.fetch_add(1, Ordering::SeqCst);
         Attached(face.begin())

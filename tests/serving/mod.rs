@@ -49,6 +49,10 @@ impl House {
         self.folder.path().join(name)
     }
 
+    pub fn text(&self, name: &str) -> String {
+        self.path(name).to_str().expect("UTF-8").to_owned()
+    }
+
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("INFILL_")) {
@@ -77,7 +81,7 @@ impl House {
 
     /// Where a server started by hand answers HTTP.
     pub fn address(&self) -> String {
-        let found = || self.said().lines().find_map(|line| Some(line.split_once("listening at ")?.1.trim().to_owned()));
+        let found = || self.said().lines().find_map(|line| Some(line.split_once("listening at http://")?.1.trim().to_owned()));
         eventually("the server listens", found)
     }
 
@@ -88,7 +92,8 @@ impl House {
 
     pub fn window_with(&self, arguments: &[&str], more: &[(&str, &str)]) -> Window {
         let all: Vec<&str> = ["lsp"].into_iter().chain(arguments.iter().copied()).collect();
-        let variables: Vec<(&str, &str)> = self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).chain(more.iter().copied()).collect();
+        let variables: Vec<(&str, &str)> =
+            self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).chain(more.iter().copied()).collect();
         let mut client = Client::start_with(Path::new(PROGRAM), &all, &variables).expect("a window");
         let capabilities = json!({ "general": { "positionEncodings": ["utf-8"] }, "textDocument": { "inlineCompletion": {} } });
         client.request("initialize", json!({ "processId": std::process::id(), "capabilities": capabilities })).expect("initialize");

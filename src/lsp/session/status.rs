@@ -15,6 +15,9 @@ use tower_lsp::lsp_types::notification::Notification;
 /// Work that ends sooner is not worth a change on the screen.
 const FLICKER: Duration = Duration::from_millis(100);
 
+/// How soon a change that nobody told is seen.
+const LOOK: Duration = Duration::from_secs(1);
+
 enum DidChangeStatus {}
 
 impl Notification for DidChangeStatus {
@@ -62,11 +65,12 @@ impl Session {
         });
     }
 
-    /// Something may have changed. An engine that loads says nothing when it is done: it is looked at again.
+    /// Something may have changed. An engine that loads says nothing when it is done, and one whose server dies neither: it
+    /// is looked at again.
     async fn changed(&self) {
         let loading = self.options.engine.state() == engine::State::Loading;
         if !loading {
-            self.news.notified().await;
+            let _ = tokio::time::timeout(LOOK, self.news.notified()).await;
         }
         tokio::time::sleep(FLICKER).await;
     }
