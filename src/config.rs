@@ -13,6 +13,9 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+mod server;
+pub use server::{Engine, Server, Transport};
+
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -168,58 +171,6 @@ impl Default for Cache {
     fn default() -> Self {
         Cache { bytes: Bytes::Word("auto".into()) }
     }
-}
-
-/// Where suggestions are computed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Engine {
-    /// All windows share one server that holds the model; false: each window loads its own.
-    pub shared: bool,
-}
-
-impl Default for Engine {
-    fn default() -> Self {
-        Engine { shared: true }
-    }
-}
-
-/// The server that all windows share, and its HTTP face.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Server {
-    /// Answer HTTP at this HOST:PORT too; empty: not. A host other than this machine's own (127.0.0.1, localhost, [::1]) needs a token.
-    pub listen: String,
-    /// The environment variable that holds the token HTTP clients must send (Authorization: Bearer); empty: none.
-    pub token_env: String,
-    /// The file that holds it; empty: none.
-    pub token_file: String,
-    /// Seconds without a window and without a request after which a server that a window started leaves; 0: never.
-    pub idle: u64,
-    /// How windows reach it: "unix" (a socket), "loopback" (a port of this machine and a token in a file), or "auto" (the first where there is one).
-    pub transport: Transport,
-    /// Most connections at once, over HTTP and from windows each.
-    #[schemars(range(min = 1, max = 65536))]
-    pub connections: usize,
-    /// Most seconds that one HTTP request may take.
-    #[schemars(range(min = 1, max = 86400))]
-    pub seconds: u64,
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        let (listen, token_env, token_file) = Default::default();
-        Server { listen, token_env, token_file, idle: 600, transport: Transport::Auto, connections: 512, seconds: 600 }
-    }
-}
-
-/// How windows reach the shared server.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Transport {
-    Auto,
-    Unix,
-    Loopback,
 }
 
 /// A number of bytes, a text such as "256MB", or "auto".

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use infill::config::{self, Config, Layer};
 use infill::daemon::link::Link;
 use infill::daemon::place::{Held, Place};
-use infill::daemon::{ALREADY, Identity, start};
+use infill::daemon::{ALREADY, Hello, Identity, start};
 use infill::engine::{Engine, EngineError, Unavailable, configured};
 use infill::server::accept::Door;
 use infill::server::{self, Limits, Options};
@@ -116,6 +116,20 @@ fn already(detached: bool, runtime: &tokio::runtime::Runtime, link: Link) -> Res
     anyhow::bail!("a server is running already{who}: end it with \"infill serve --stop\", then start this one")
 }
 
+/// Who it is; it may be just starting. `None`: it has ended meanwhile.
+async fn first_answer(link: &Link) -> Result<Option<Hello>> {
+    for _ in 0..250 {
+        if let Some((hello, _)) = start::ask(link).await {
+            return Ok(Some(hello));
+        }
+        if link.place.hold()?.is_some() {
+            return Ok(None);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    anyhow::bail!("the server in {} does not answer: end its process by hand", link.place.folder().display())
+}
+
 /// `infill serve --stop`
 pub fn stop() -> Result<ExitCode> {
     let config = config::merge(&config::user_layers()?)?.config;
@@ -127,9 +141,10 @@ pub fn stop() -> Result<ExitCode> {
     let link = Link { place: place.clone(), transport: config.server.transport };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (hello, _) = start::ask(&link)
-            .await
-            .with_context(|| format!("the server in {} does not answer: end its process by hand", link.place.folder().display()))?;
+        let Some(hello) = first_answer(&link).await? else {
+            println!("the server has left");
+            return Ok(ExitCode::SUCCESS);
+        };
         link.post("/infill/stop", &json!({})).await.context("the server could not be asked to leave")?;
         // It answers what it has begun.
         for _ in 0..1500 {

@@ -189,11 +189,14 @@ async fn full(mut stream: Box<dyn Io>) {
     let answer = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
     let said = async {
         // An answer before the question confuses clients.
-        stream.read(&mut [0; 4096]).await?;
+        if stream.read(&mut [0; 4096]).await? == 0 {
+            return Ok(());
+        }
         stream.write_all(answer.as_bytes()).await?;
         stream.shutdown().await?;
         // To its end, or the answer is lost when the socket is closed over unread bytes.
-        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+        std::io::Result::Ok(())
     };
     let _ = tokio::time::timeout(Duration::from_secs(2), said).await;
 }

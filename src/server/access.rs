@@ -37,7 +37,7 @@ impl Access {
             let open = path == "/health" && !self.windows;
             return if right || open { Ok(()) } else { Err(unauthorized()) };
         }
-        let local = self.windows || text(header::HOST).is_some_and(|host| is_local(host));
+        let local = self.windows || text(header::HOST).is_some_and(is_local);
         let page = text(header::ORIGIN).is_some_and(|origin| !origin.split_once("://").is_some_and(|(_, host)| is_local(host)));
         if local && !page { Ok(()) } else { Err(foreign()) }
     }

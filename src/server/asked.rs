@@ -339,7 +339,7 @@ mod tests {
     fn what_is_wrong_is_named() {
         for (body, words) in [
             (json!({"prompt": 3}), "text is expected, or a list of texts"),
-            (json!({"prompt": ["a"; 17]}), "ask for 1 to 16"),
+            (json!({"prompt": vec!["a"; 17]}), "ask for 1 to 16"),
             (json!({"prompt": "a", "temperature": 3}), "temperature is out of range: 0 to 2"),
             (json!({"prompt": "a", "max_tokens": -1}), "max_tokens: "),
             (json!({"prompt": "a", "echo": true}), "echo is not supported"),

@@ -53,7 +53,7 @@ pub async fn watch(
         Attached(face.begin())
     });
     let stopping = face.stopping.subscribe();
-    let watch = Watch { face, told: None, greeted: false, gone: false, stopping, attached: attached };
+    let watch = Watch { face, told: None, greeted: false, gone: false, stopping, attached };
     let news = stream::unfold(watch, async |mut watch| {
         let news = watch.next().await?;
         let text = serde_json::to_string(&news).unwrap_or_default();

@@ -136,7 +136,7 @@ pub fn before_replacing<'a>(text: &'a str, before: &str) -> &'a str {
     let line = text.find('\n').unwrap_or(text.len());
     let ends = text[..line].char_indices().map(|(at, c)| at + c.len_utf8());
     let closes = ends.clone().find(|&end| !unopened(before, &text[..end]).is_empty());
-    let end = closes.map_or(line, |closes| ends.filter(|&end| end < closes).last().unwrap_or(0));
+    let end = closes.map_or(line, |closes| ends.take_while(|&end| end < closes).last().unwrap_or(0));
     text[..end].trim_end()
 }
 
