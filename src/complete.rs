@@ -157,6 +157,7 @@ impl Run<'_> {
                     self.usage = Some(usage);
                     actions.extend(self.suggest.done(id, finish));
                 }
+                Event::Top(_) => {}
                 Event::Failed(error) => return Err(error),
             }
         }

@@ -13,6 +13,9 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+mod server;
+pub use server::{Api, Engine, Server, Transport};
+
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -28,14 +31,16 @@ pub struct Config {
     pub device: Device,
     /// Files that are never shown to the model as context, on top of secrets, hidden and ignored ones: patterns as in a .gitignore, such as ["*.secret", "vendor/"].
     pub exclude: Vec<String>,
-    /// Where suggestions are computed. Taken from the file, the environment and the command line only.
-    pub engine: Engine,
     /// What is suggested, and how it is offered.
     pub completion: Completion,
     /// What the model sees.
     pub context: Context,
     /// The prefix cache.
     pub cache: Cache,
+    /// Where suggestions are computed. Taken from the file, the environment and the command line only.
+    pub engine: Engine,
+    /// The server that all windows share, and its HTTP face. Taken from the file, the environment and the command line only.
+    pub server: Server,
 }
 
 impl Default for Config {
@@ -46,10 +51,11 @@ impl Default for Config {
             model: "nano".into(),
             device: Device::Auto,
             exclude: Vec::new(),
-            engine: Engine::default(),
             completion: Completion::default(),
             context: Context::default(),
             cache: Cache::default(),
+            engine: Engine::default(),
+            server: Server::default(),
         }
     }
 }
@@ -60,40 +66,6 @@ impl Default for Config {
 pub enum Device {
     Auto,
     Cpu,
-}
-
-/// Where suggestions are computed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Engine {
-    /// A remote engine's address, such as "http://127.0.0.1:8080": the text around the cursor is sent there. Empty: the model runs on this machine, in infill itself.
-    pub url: String,
-    /// What is spoken there: "openai" (vLLM, SGLang and others with /v1/completions), "llama.cpp", "ollama", "deepseek" (its FIM API), or "auto": asked there.
-    pub api: Api,
-    /// The model there; empty: the only one that is served.
-    pub model: String,
-    /// Its fill-in-the-middle format: "auto" (by the model's name), deepseek, qwen, starcoder, codestral, codellama, granite, granite-4, or a form such as "<PRE>{prefix}<SUF>{suffix}<MID>{tail}". Empty: "auto".
-    pub template: String,
-    /// The environment variable that holds the key to it; empty: none.
-    pub key_env: String,
-    /// The file that holds the key; empty: none.
-    pub key_file: String,
-}
-
-/// What a remote engine speaks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Api {
-    #[default]
-    #[serde(rename = "auto")]
-    Auto,
-    #[serde(rename = "openai")]
-    OpenAi,
-    #[serde(rename = "llama.cpp")]
-    LlamaCpp,
-    #[serde(rename = "ollama")]
-    Ollama,
-    #[serde(rename = "deepseek")]
-    DeepSeek,
 }
 
 /// What is suggested, and how it is offered.
@@ -316,6 +288,12 @@ pub fn check(layer: &Layer) -> Result<(), ConfigError> {
     if let Err(why) = crate::context::rules::Rules::new(Path::new("/"), &config.exclude) {
         return bad("exclude", why);
     }
+    if !(1..=65_536).contains(&config.server.connections) {
+        return bad("server.connections", format!("{} is out of range: 1 to 65536", config.server.connections));
+    }
+    if !(1..=86_400).contains(&config.server.seconds) {
+        return bad("server.seconds", format!("{} is out of range: 1 to 86400", config.server.seconds));
+    }
     if let Err(why) = config.completion.show_threshold.least(None) {
         return bad("completion.show_threshold", why);
     }
@@ -408,8 +386,9 @@ pub fn plain(error: &std::io::Error) -> String {
     words[..1.min(words.len())].to_lowercase() + words.get(1..).unwrap_or_default()
 }
 
-/// Names in the environment that are ours and set no key: the level of the log, and the binary that tests look at.
-const RESERVED: [&str; 2] = ["INFILL_LOG", "INFILL_BIN"];
+/// Names in the environment that are ours and set no key: the level of the log, the binary that tests look at, and a good
+/// name for the variable that `server.token_env` names.
+const RESERVED: [&str; 3] = ["INFILL_LOG", "INFILL_BIN", "INFILL_TOKEN"];
 
 /// `INFILL_MODEL`, `INFILL_COMPLETION_MAX_TOKENS`, …: one layer a variable, so that an error names the variable.
 pub fn env_layers(vars: impl Iterator<Item = (String, String)>) -> Result<Vec<Layer>, ConfigError> {
@@ -470,19 +449,24 @@ pub fn user_layers() -> Result<Vec<Layer>, ConfigError> {
     Ok(layers)
 }
 
+/// Sections that a workspace must not set: where code is sent, who may ask, what is started.
+const USERS_OWN: [&str; 2] = ["engine", "server"];
+
 /// The editor's settings as a layer. A workspace can set them, so they may name the built-in model but no file:
 /// a repository must not make its reader load a model that it brings along, nor send code to an engine of its choice.
 pub fn editor_layer(place: &str, value: &Value) -> Result<Layer, ConfigError> {
     let layer = Layer { place: place.into(), value: value.clone() };
     check(&layer)?;
     let is_set = |section: &Value| section.as_object().is_none_or(|keys| !keys.is_empty());
-    if value.get("engine").is_some_and(is_set) {
-        let own = user_file().unwrap_or_default();
-        let why = format!(
-            "is not taken from an editor's settings, which a workspace can change: set it in {}, or in INFILL_ENGINE_URL",
-            own.display()
-        );
-        return Err(ConfigError { place: place.into(), key: "engine".into(), why });
+    if let Some(section) = USERS_OWN.into_iter().find(|name| value.get(*name).is_some_and(is_set)) {
+        return Err(ConfigError {
+            place: place.into(),
+            key: section.into(),
+            why: format!(
+                "is not taken from an editor's settings, which a workspace can change: set it in {}, or in the environment",
+                user_file().unwrap_or_default().display()
+            ),
+        });
     }
     match value.get("model").and_then(Value::as_str) {
         Some(model) if model != "nano" => Err(ConfigError {

@@ -7,6 +7,9 @@
 //! --  zed       not found
 //! ```
 use crate::config::{self, Config, Layer};
+use crate::daemon::link::Link;
+use crate::daemon::place::Place;
+use crate::daemon::{Hello, Identity, News, is_unix, start};
 use crate::engine::local::{self, Health};
 use crate::engine::{Engine, EngineError, Event, Request, configured};
 use crate::hub::cache::Cache;
@@ -74,7 +77,10 @@ pub async fn examine(user: Result<Vec<Layer>, config::ConfigError>, named: Vec<L
     findings.push(settings);
     let layers: Vec<Layer> = layers.into_iter().chain(named).collect();
     match config::merge(&layers) {
-        Ok(loaded) => findings.extend(engine(&loaded.config).await),
+        Ok(loaded) => {
+            findings.extend(engine(&loaded.config).await);
+            findings.push(server(&loaded.config).await);
+        }
         Err(error) => findings.push(Finding::bad("model", error.to_string(), "correct it")),
     }
     findings.push(downloads());
@@ -188,10 +194,26 @@ async fn engine(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// Opens the configured engine and lets it say something.
+/// Lets the configured engine say something: the shared server if it has the model, which is then not loaded twice.
 async fn trial(config: &Config) -> Result<(Duration, Option<crate::engine::Info>), EngineError> {
+    if running(config).await {
+        return answered(&*configured::for_window(config)?).await;
+    }
     let engine = configured::open(config)?;
     engine.loaded().await?;
+    answered(&engine).await
+}
+
+/// Is the shared server there, and does it fit?
+async fn running(config: &Config) -> bool {
+    let Ok(place) = Place::find() else { return false };
+    let found = start::ask(&Link { place, transport: config.server.transport }).await;
+    let wanted = Identity::of(config).map(|identity| identity.fingerprint).ok();
+    let fits = |(hello, _): &(Hello, News)| hello.version == env!("CARGO_PKG_VERSION") && wanted.as_ref() == Some(&hello.fingerprint);
+    config.engine.shared && config.engine.url.is_empty() && found.as_ref().is_some_and(fits)
+}
+
+async fn answered(engine: &dyn Engine) -> Result<(Duration, Option<crate::engine::Info>), EngineError> {
     let begun = Instant::now();
     let request = Request { prefix: "def add(a, b):\n".into(), tail: "    return".into(), max_tokens: 8, ..Request::default() };
     let mut answer = engine.submit(request);
@@ -201,6 +223,39 @@ async fn trial(config: &Config) -> Result<(Duration, Option<crate::engine::Info>
         }
     }
     Ok((begun.elapsed(), engine.info()))
+}
+
+/// The server that all windows share. That none runs is as it should be: a window starts it.
+async fn server(config: &Config) -> Finding {
+    if !config.engine.shared {
+        return Finding::ok("server", "none: each window loads the model (engine.shared = false)");
+    }
+    let place = match Place::find() {
+        Ok(place) => place,
+        Err(EngineError { title, hint }) => return Finding::bad("server", title, hint),
+    };
+    let link = Link { place: place.clone(), transport: config.server.transport };
+    let Some((hello, news)) = start::ask(&link).await else {
+        return match place.hold() {
+            Ok(None) => {
+                Finding::bad("server", "one is running and does not answer", format!("end it; its log is {}", place.log().display()))
+            }
+            _ => Finding { found: "not running (a window starts it)".into(), ..Finding::absent("server") },
+        };
+    };
+    let listen = hello.listen.map_or_else(String::new, |listen| format!(", http://{listen}"));
+    let socket = if is_unix(config.server.transport) { place.socket() } else { place.port() };
+    let found =
+        format!("pid {}, infill {}, {} for {} windows, {}{listen}", hello.pid, hello.version, hello.model, hello.windows, socket.display());
+    let stop = "close the windows that use it, or run \"infill serve --stop\"";
+    match news {
+        News::Failed(error) => Finding::bad("server", format!("{found}: {}", error.title), error.hint),
+        _ if hello.version != env!("CARGO_PKG_VERSION") => Finding::bad("server", format!("{found}, another version"), stop),
+        _ if Identity::of(config).is_ok_and(|wanted| wanted.fingerprint != hello.fingerprint) => {
+            Finding::bad("server", format!("{found}, not the configured model"), stop)
+        }
+        _ => Finding::ok("server", found),
+    }
 }
 
 fn device(health: &Health) -> Finding {

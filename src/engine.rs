@@ -11,9 +11,11 @@ use tokio::sync::mpsc;
 pub mod configured;
 pub mod http;
 pub mod local;
+pub mod shared;
 
 /// Who is waiting for an answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Priority {
     /// Nobody: prefill while idle. Gives way at the next chunk.
     Background,
@@ -22,9 +24,49 @@ pub enum Priority {
     Interactive,
 }
 
+/// How the model reads a request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Form {
+    /// `prefix ⟨hole⟩ suffix ⟨end⟩ tail…`: fill in the middle.
+    #[default]
+    Fill,
+    /// `prefix tail…`: go on where the text ends. There is no suffix.
+    Plain,
+    /// The model's own chat template; only where `Info::chat` says so. Neither prefix, suffix nor tail.
+    Chat(Vec<Turn>),
+}
+
+/// One message of a conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Turn {
+    pub role: Role,
+    /// Never parsed for special tokens.
+    pub text: String,
+}
+
+/// Who said it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    System,
+    User,
+    Assistant,
+}
+
+/// Drawing tokens by their probability. The same seed gives the same text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// More than 0; 1 is the model's own distribution.
+    pub temperature: f32,
+    /// Only the most probable tokens that make up this much, 0 to 1.
+    pub top_p: f32,
+    pub seed: u64,
+}
+
 /// One completion to compute. The model sees `prefix ⟨hole⟩ suffix ⟨end⟩ tail…` and continues `tail`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Request {
+    pub form: Form,
     /// Text before the hole. Never parsed for special tokens.
     pub prefix: String,
     /// Text after the hole.
@@ -40,10 +82,14 @@ pub struct Request {
     pub rank: usize,
     /// Speculative decoding by prompt lookup; the output is that of plain greedy decoding.
     pub draft: bool,
+    /// `None`: greedy.
+    pub sampling: Option<Sampling>,
+    /// So many of the most probable tokens are told with each token.
+    pub top: usize,
 }
 
 /// Why the answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finish {
     Stop,
@@ -52,7 +98,7 @@ pub enum Finish {
 }
 
 /// Why tokens of the prompt had to be computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Miss {
     /// Everything but the last few tokens was there.
@@ -70,7 +116,7 @@ pub enum Miss {
 }
 
 /// What one request cost.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Usage {
     pub prompt_tokens: usize,
     /// Prompt tokens whose latents came from the cache.
@@ -83,15 +129,24 @@ pub struct Usage {
     pub drafted: usize,
     pub accepted: usize,
     pub miss: Miss,
-    #[serde(rename = "first_token_ms", serialize_with = "milliseconds")]
+    #[serde(rename = "first_token_ms", serialize_with = "milliseconds", deserialize_with = "perhaps_milliseconds")]
     pub first_token: Option<Duration>,
-    #[serde(rename = "total_ms", serialize_with = "milliseconds")]
+    #[serde(rename = "total_ms", serialize_with = "milliseconds", deserialize_with = "from_milliseconds")]
     pub total: Duration,
 }
 
 /// Times leave us as milliseconds.
 fn milliseconds<T: Copy + Into<Option<Duration>>, S: serde::Serializer>(time: &T, to: S) -> Result<S::Ok, S::Error> {
     serde::Serialize::serialize(&(*time).into().map(|t| t.as_secs_f64() * 1e3), to)
+}
+
+fn perhaps_milliseconds<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    let time: Option<f64> = serde::Deserialize::deserialize(from)?;
+    Ok(time.map(|ms| Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default()))
+}
+
+fn from_milliseconds<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    perhaps_milliseconds(from).map(Option::unwrap_or_default)
 }
 
 /// A piece of an answer.
@@ -102,6 +157,8 @@ pub enum Event {
         text: String,
         logprob: f32,
     },
+    /// Before the text of a token, where `Request::top` asks for it: the most probable tokens there, the best first.
+    Top(Vec<(String, f32)>),
     Done {
         finish: Finish,
         usage: Usage,
@@ -110,18 +167,24 @@ pub enum Event {
 }
 
 /// One sentence for the user, with the remedy.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 #[error("{title}: {hint}")]
 pub struct EngineError {
     pub title: String,
     pub hint: String,
 }
 
+impl EngineError {
+    pub fn new(title: impl Into<String>, hint: impl Into<String>) -> EngineError {
+        EngineError { title: title.into(), hint: hint.into() }
+    }
+}
+
 /// An answer under way. Dropping it cancels the request; the work done stays in the cache.
 pub type Answer = mpsc::UnboundedReceiver<Event>;
 
 /// What the left half needs to know of a loaded model.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Info {
     pub model: String,
     pub device: String,
@@ -131,6 +194,9 @@ pub struct Info {
     pub context: usize,
     /// The least probability of a suggestion that is worth showing, where that was learnt for this model.
     pub show_threshold: Option<f32>,
+    /// It has a chat template: requests of `Form::Chat` are answered.
+    #[serde(default)]
+    pub chat: bool,
 }
 
 /// Sums over an engine's life.
@@ -143,6 +209,17 @@ pub struct Totals {
     /// Tokens run through the model, for whatever reason.
     pub computed: u64,
     pub generated: u64,
+}
+
+impl Totals {
+    /// Adds what an answered request cost.
+    pub fn add(&mut self, usage: &Usage) {
+        self.requests += 1;
+        self.prompt_tokens += usage.prompt_tokens as u64;
+        self.reused += usage.reused as u64;
+        self.computed += (usage.computed + usage.generated) as u64;
+        self.generated += usage.generated as u64;
+    }
 }
 
 /// How far an engine is.
@@ -172,6 +249,14 @@ pub trait Engine: Send + Sync {
     fn totals(&self) -> Totals;
     /// Starts a request; never blocks.
     fn submit(&self, request: Request) -> Answer;
+    /// Something that happened beside all requests and that the user should know: told once.
+    fn notice(&self) -> Option<EngineError> {
+        None
+    }
+    /// What the status says of a server behind this engine (process, socket, version).
+    fn server(&self) -> Option<serde_json::Value> {
+        None
+    }
 }
 
 /// An engine that could not be opened: it says why to everyone who asks.

@@ -16,7 +16,8 @@
 //! | [`context`] | what else the model should see when the file does not fit |
 //! | [`prompt`] | `Hole`: frozen prefix and suffix, typed tail, when to split anew; budgets |
 //! | [`suggest`] | a state machine without IO, per document: type-through, supersede, stop, trim |
-//! | [`engine`] | the seam; `local` runs a model in this process, `http` asks a remote one |
+//! | [`engine`] | the seam; `local` runs a model in this process, `shared` asks the server that all windows share, `http` a remote one |
+//! | [`server`], [`daemon`] | that server: its HTTP face; where it is, how it is found and started |
 //! | [`worker`] | the one thread that owns the model: schedule, cancel, prefill, heal, decode, draft |
 //! | [`cache`] | radix tree from tokens to latent blocks: lookup, lease, insert, evict; no tensor types |
 //! | [`tokens`] | tokenizer, fill-in-the-middle template, byte trie for healing, streaming decode |
@@ -45,6 +46,7 @@ pub mod cache;
 pub mod complete;
 pub mod config;
 pub mod context;
+pub mod daemon;
 pub mod demo;
 pub mod doctor;
 pub mod document;
@@ -56,6 +58,7 @@ pub mod model;
 pub mod models;
 pub mod net;
 pub mod prompt;
+pub mod server;
 pub mod suggest;
 #[cfg(feature = "languages")]
 pub mod syntax;

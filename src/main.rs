@@ -3,6 +3,7 @@
 //! ```text
 //! infill demo                       see it work
 //! infill lsp                        what an editor starts
+//! infill serve --listen HOST:PORT       what it shares with the others, over HTTP too
 //! infill complete src/a.py:12:9     one completion
 //! ```
 use anyhow::{Context, Result, bail};
@@ -15,6 +16,8 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+
+mod serve;
 
 /// Code completion by a local DeepSeek-V2 model.
 #[derive(Parser)]
@@ -37,6 +40,23 @@ enum Command {
         /// Write each message in and out, a JSON object a line.
         #[arg(long, value_name = "FILE")]
         record: Option<PathBuf>,
+        #[command(flatten)]
+        model: Model,
+    },
+    /// Serve completions: to all windows of this user, and over HTTP with --listen. Windows start one themselves.
+    Serve {
+        /// Answer HTTP here too, such as 127.0.0.1:8080 (default: server.listen). Other machines need a token: server.token_env.
+        #[arg(long, value_name = "HOST:PORT")]
+        listen: Option<String>,
+        /// Write the log here instead of stderr.
+        #[arg(long, value_name = "FILE")]
+        log: Option<PathBuf>,
+        /// Ask the running server to leave.
+        #[arg(long, conflicts_with_all = ["listen", "log", "detached"])]
+        stop: bool,
+        /// Started by a window: a session of its own, and it leaves when it is idle.
+        #[arg(long, hide = true)]
+        detached: bool,
         #[command(flatten)]
         model: Model,
     },
@@ -172,6 +192,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Lsp { stdio: _, log, record, model } => lsp(log, record, &model),
+        Command::Serve { stop: true, .. } => serve::stop(),
+        Command::Serve { listen, log, stop: false, detached, model } => serve::run(listen, log, detached, model.layers()?),
         Command::Complete { target, place, json, workspace, model } => {
             complete(&target, place.as_deref(), json, workspace.as_deref(), &model)
         }
@@ -216,11 +238,15 @@ fn lsp(log: Option<PathBuf>, record: Option<PathBuf>, model: &Model) -> Result<E
         .map(|path| std::fs::File::create(&path).with_context(|| format!("--record {}: cannot be written", path.display())))
         .transpose()?;
     let config = config::merge(&layers)?.config;
-    let (engine, problem): (Arc<dyn Engine>, _) = match configured::open(&config) {
-        Ok(engine) => (Arc::new(engine), problem),
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let opened = {
+        let _inside = runtime.enter();
+        configured::for_window(&config)
+    };
+    let (engine, problem): (Arc<dyn Engine>, _) = match opened {
+        Ok(engine) => (engine, problem),
         Err(error) => (Arc::new(Unavailable(error.clone())), problem.or(Some(format!("infill: {error}")))),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let options = infill::lsp::Options { engine, layers, record, problem };
     let code = runtime.block_on(infill::lsp::serve(tokio::io::stdin(), tokio::io::stdout(), options));
     // tokio's stdin thread may still block in a read: leave without waiting for it.
@@ -348,7 +374,7 @@ fn print_config(schema: bool) -> Result<ExitCode> {
 }
 
 /// Logs to stderr or a file; stdout is the protocol's.
-fn start_log(file: Option<PathBuf>) -> Result<Option<tracing_appender::non_blocking::WorkerGuard>> {
+pub(crate) fn start_log(file: Option<PathBuf>) -> Result<Option<tracing_appender::non_blocking::WorkerGuard>> {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("INFILL_LOG").unwrap_or_else(|_| EnvFilter::new("infill=info,warn"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);

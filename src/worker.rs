@@ -8,14 +8,16 @@
 //! while let Some(event) = answer.blocking_recv() { println!("{event:?}") }
 //! # }
 //! ```
-//! Interactive requests go before background ones, and a background one gives way between two forward passes. Dropping an
-//! answer cancels its request. Whatever was computed stays in the cache. A panic in the backend fails its request and
+//! Interactive requests go before background ones, and a background one gives way between two forward passes. Interactive
+//! ones take turns: after a chunk of a prefill, or a few dozen tokens, the next one that waits has its turn, so nobody is
+//! behind another window's prefill for longer than a chunk. Dropping an answer cancels its request. Whatever was computed stays in the cache. A panic in the backend fails its request and
 //! empties the cache; the third in a row ends the model, and every request after it is told so.
 use crate::cache::Cache;
 use crate::engine::{Answer, EngineError, Event, Info, Priority, Request, State, Totals};
 use crate::model::{BLOCK, Backend};
 use crate::tokens::Tokens;
 use rows::Rows;
+use run::Decoding;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,11 +49,12 @@ pub struct Options {
     pub model: String,
     pub device: String,
     pub show_threshold: Option<f32>,
+    pub chat: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { cache_blocks: 1024, chunk: 512, model: String::new(), device: "cpu".to_owned(), show_threshold: None }
+        Options { cache_blocks: 1024, chunk: 512, model: String::new(), device: "cpu".to_owned(), show_threshold: None, chat: false }
     }
 }
 
@@ -75,9 +78,8 @@ struct Job {
     request: Request,
     events: UnboundedSender<Event>,
     submitted: Instant,
-    /// Events already sent, and tokens already computed, before this job gave way to another.
-    delivered: usize,
-    computed: usize,
+    /// How far it was when it gave way to another.
+    paused: Option<Box<Decoding>>,
 }
 
 impl Worker {
@@ -104,7 +106,7 @@ impl Worker {
     /// Starts a request; never blocks.
     pub fn submit(&self, request: Request) -> Answer {
         let (events, answer) = async_mpsc::unbounded_channel();
-        let job = Job { request, events, submitted: Instant::now(), delivered: 0, computed: 0 };
+        let job = Job { request, events, submitted: Instant::now(), paused: None };
         if let Err(mpsc::SendError(job)) = self.queue.send(job) {
             let error = match self.state() {
                 State::Failed(error) => error,
@@ -175,7 +177,7 @@ const FIRST_PACE: f32 = 320.0;
 /// How a job came out of `Machine::run`.
 enum Outcome {
     Answered,
-    /// It gave way to an interactive request and wants to go on later.
+    /// It gave way to another request and wants to go on later.
     Postponed,
 }
 
@@ -210,6 +212,7 @@ fn info(loaded: &Loaded) -> Info {
         bytes_per_token: loaded.tokens.bytes_per_token(),
         context: loaded.backend.context().min(loaded.options.cache_blocks.saturating_mul(BLOCK)),
         show_threshold: loaded.options.show_threshold,
+        chat: loaded.options.chat,
     }
 }
 
@@ -220,7 +223,7 @@ impl Machine {
         while let Some(mut job) = self.queue.next() {
             match catch_unwind(AssertUnwindSafe(|| self.run(&mut job))) {
                 Ok(Outcome::Answered) => panics = 0,
-                Ok(Outcome::Postponed) => self.queue.background.push_front(job),
+                Ok(Outcome::Postponed) => self.queue.put_back(job),
                 Err(_) => {
                     panics += 1;
                     self.recover();
@@ -284,6 +287,14 @@ impl Queue {
         self.collect();
         self.interactive.retain(|job| !job.events.is_closed());
         !self.interactive.is_empty()
+    }
+
+    /// Interactive requests take turns; a background one is the first of its kind again.
+    fn put_back(&mut self, job: Job) {
+        match job.request.priority {
+            Priority::Interactive => self.interactive.push_back(job),
+            Priority::Background => self.background.push_front(job),
+        }
     }
 
     fn is_closing(&self) -> bool {

@@ -63,6 +63,8 @@ impl Shell {
             command.env_remove(name);
         }
         command.env("XDG_CONFIG_HOME", self.folder.path().join("config")).env("INFILL_LOG", "warn");
+        // A window of its own: no server is found, none is left behind.
+        command.env("XDG_RUNTIME_DIR", self.folder.path().join("run")).env("INFILL_ENGINE_SHARED", "false");
         command.envs(self.variables.iter().copied()).current_dir(self.folder.path()).args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a process")
     }

@@ -30,6 +30,7 @@ impl House {
         }
         let home = self.folder.path();
         command.env("HOME", home).env("USERPROFILE", home).env("XDG_CONFIG_HOME", home.join(".config"));
+        command.env("XDG_RUNTIME_DIR", home.join("run"));
         command.env("PATH", program.parent().expect("a folder"));
         let output = command.arg("doctor").args(more).output().expect("infill runs");
         (output.status.code(), String::from_utf8(output.stdout).expect("UTF-8"))
@@ -49,6 +50,7 @@ fn where_nothing_is_wrong_it_says_so() {
     for what in ["binary", "configuration", "model", "device", "memory", "cache"] {
         assert!(out.lines().any(|l| l.starts_with(&format!("ok  {what} "))), "{what} in {out}");
     }
+    assert!(out.lines().any(|l| l.starts_with("--  server        not running")), "{out}");
     for editor in ["vscode", "neovim", "helix", "zed", "emacs"] {
         assert!(out.lines().any(|l| l.starts_with(&format!("--  {editor} "))), "{editor} in {out}");
     }

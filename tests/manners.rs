@@ -28,7 +28,7 @@ async fn at_places(engine: &Local, text: &Snapshot) -> Vec<Completion> {
     let boundary = |at: usize| text.rope.char_to_byte(text.rope.byte_to_char(at));
     let mut all = Vec::new();
     for at in [0, 1.min(bytes), bytes / 2, text.line_end(bytes / 2), bytes] {
-        all.push(complete(engine, &config(), text.clone(), boundary(at)).await.unwrap());
+        all.push(complete(engine, &config(), None, text.clone(), boundary(at)).await.unwrap());
     }
     all
 }
@@ -73,7 +73,7 @@ async fn line_ends_of_all_kinds_in_one_file() {
     let text = "def add(a, b):\r\n    return a + b\n\rdef sub(a, b):\r    |\r\n\r\nprint(sub(1, 2))\n";
     let at = text.find('|').expect("a cursor");
     let snapshot = Document::new("file:///mixed.py", "python", 1, &text.replacen('|', "", 1)).settled();
-    let found = complete(&engine, &config(), snapshot.clone(), at).await.unwrap();
+    let found = complete(&engine, &config(), None, snapshot.clone(), at).await.unwrap();
     assert!(!found.text.is_empty() && !found.text.contains('\r'), "{found:?}");
     assert!(accepted(&snapshot, at, &found).starts_with(&text[..at]));
     at_places(&engine, &snapshot).await;

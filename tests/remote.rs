@@ -35,6 +35,7 @@ fn collect(mut answer: Answer) -> Outcome {
             Event::Text { text, .. } => out += &text,
             Event::Done { finish, usage } => return Ok((out, finish, usage)),
             Event::Failed(error) => return Err(error),
+            Event::Top(_) => {}
         }
     }
     panic!("no end")

@@ -126,6 +126,7 @@ impl<'a> Driver<'a> {
         while let Some(event) = answer.recv().await {
             match event {
                 Event::Text { text, logprob } => actions.extend(self.suggest.text(id, &text, logprob)),
+                Event::Top(_) => {}
                 Event::Failed(error) => return Err(error.into()),
                 Event::Done { finish, usage } => {
                     served.computed += usage.computed;

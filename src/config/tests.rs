@@ -34,6 +34,8 @@ fn errors_name_place_key_and_what_is_accepted() {
         (json!({"completion": {"show_threshold": 2}}), vec!["completion.show_threshold", "from 0 to 1"]),
         (json!({"cache": {"bytes": [1]}}), vec!["cache.bytes", "256MB"]),
         (json!({"languages": "rust"}), vec!["languages", "rust", "a list"]),
+        (json!({"server": {"connections": 0}}), vec!["server.connections", "1 to 65536"]),
+        (json!({"server": {"transport": "pigeon"}}), vec!["server.transport", "pigeon", "`loopback`"]),
         (json!({"enabled": 3}), vec!["enabled", "3", "boolean"]),
     ] {
         let text = error(value);
@@ -78,13 +80,23 @@ fn an_editor_cannot_name_an_engine() {
     let keys = ["url", "model", "template", "key_env", "key_file"].map(|key| json!({"engine": {key: "x"}}));
     for settings in keys.into_iter().chain([json!({"engine": {"api": "ollama"}})]) {
         let error = editor_layer("initializationOptions", &settings).unwrap_err();
-        assert!(error.key == "engine" && error.why.contains("INFILL_ENGINE_URL"), "{error}");
+        assert!(error.key == "engine" && error.why.contains("a workspace can change"), "{error}");
     }
     assert!(editor_layer("initializationOptions", &json!({"engine": {}})).is_ok());
     let vars =
         [("INFILL_ENGINE_URL".to_owned(), "http://127.0.0.1:1".to_owned()), ("INFILL_ENGINE_API".to_owned(), "llama.cpp".to_owned())];
     let engine = merge(&env_layers(vars.into_iter()).unwrap()).unwrap().config.engine;
     assert_eq!((engine.url.as_str(), engine.api), ("http://127.0.0.1:1", Api::LlamaCpp));
+}
+
+#[test]
+fn a_workspace_cannot_choose_the_engine_nor_open_a_port() {
+    for value in [json!({"engine": {"shared": false}}), json!({"server": {"listen": "0.0.0.0:80"}}), json!({"server": {"token_file": "x"}})]
+    {
+        let error = editor_layer("initializationOptions", &value).unwrap_err();
+        assert!(error.to_string().contains("a workspace can change"), "{error}");
+    }
+    assert!(editor_layer("initializationOptions", &json!({"engine": {}, "server": {}})).is_ok());
 }
 
 #[test]

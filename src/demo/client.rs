@@ -25,13 +25,20 @@ pub struct Client {
 }
 
 impl Client {
-    /// Starts a server that speaks over its stdin and stdout. Its stderr is ours.
+    /// Starts a server that speaks over its stdin and stdout, with the model in its own process: it is what is measured, and
+    /// nothing is left behind. Its stderr is ours.
     pub fn start(program: &Path, arguments: &[&str]) -> Result<Client> {
+        Client::start_with(program, arguments, &[("INFILL_ENGINE_SHARED", "false")])
+    }
+
+    /// As `start`, with these variables and no more.
+    pub fn start_with(program: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Client> {
         // Its stderr is our user's terminal: what goes well need not be said there.
         let level = std::env::var("INFILL_LOG").unwrap_or_else(|_| "warn".into());
         let mut child = Command::new(program)
             .args(arguments)
             .env("INFILL_LOG", level)
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -56,17 +63,27 @@ impl Client {
 
     /// Sends a request and waits for its result; an error answer is an error.
     pub fn request(&mut self, method: &str, params: Value) -> Result<Value> {
+        let id = self.ask(method, params)?;
+        self.answer(id).with_context(|| method.to_owned())
+    }
+
+    /// Sends a request; its answer is fetched with the id.
+    pub fn ask(&mut self, method: &str, params: Value) -> Result<u64> {
         self.next += 1;
-        let id = self.next;
-        self.send(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }))?;
+        self.send(&json!({ "jsonrpc": "2.0", "id": self.next, "method": method, "params": params }))?;
+        Ok(self.next)
+    }
+
+    /// Waits for the answer to a request. What it passes over is forgotten, but for what was said to the user.
+    pub fn answer(&mut self, id: u64) -> Result<Value> {
         loop {
-            let message = self.inbox.recv_timeout(PATIENCE).with_context(|| format!("no answer to {method}"))?;
+            let message = self.inbox.recv_timeout(PATIENCE).context("no answer")?;
             if message["method"] == "window/showMessage" {
                 self.said.push(message["params"]["message"].as_str().unwrap_or_default().to_string());
             }
             if message["id"] == json!(id) && message.get("method").is_none() {
                 return match message.get("error") {
-                    Some(error) => bail!("{method}: {}", error["message"].as_str().unwrap_or("error")),
+                    Some(error) => bail!("{}", error["message"].as_str().unwrap_or("error")),
                     None => Ok(message["result"].clone()),
                 };
             }

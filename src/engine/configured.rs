@@ -6,8 +6,13 @@
 //! ```
 use super::http::{Http, Options};
 use super::local::{Local, LocalOptions};
+use super::shared::Shared;
 use super::{Answer, Engine, EngineError, Info, Request, State, Totals};
 use crate::config::{Config, Device};
+use crate::daemon::link::Link;
+use crate::daemon::place::Place;
+use crate::daemon::{Identity, start::Wanted};
+use std::sync::Arc;
 
 /// The local engine, or a remote one.
 pub enum Configured {
@@ -67,4 +72,22 @@ impl Engine for Configured {
     fn submit(&self, request: Request) -> Answer {
         self.engine().submit(request)
     }
+}
+
+/// The engine of a window: the server that all windows share, or one of its own (`engine.shared = false`, or a remote one).
+/// Within a tokio runtime.
+///
+/// # Errors
+/// As `open`; and where there is no folder for the server.
+pub fn for_window(config: &Config) -> Result<Arc<dyn Engine>, EngineError> {
+    if !config.engine.shared || !config.engine.url.is_empty() {
+        return Ok(Arc::new(open(config)?));
+    }
+    let identity = Identity::of(config)?;
+    let program = std::env::current_exe().map_err(|error| {
+        let title = format!("The path of this program cannot be found out ({})", crate::config::plain(&error));
+        EngineError::new(title, "start infill by its whole path, or set engine.shared = false")
+    })?;
+    let link = Link { place: Place::find()?, transport: config.server.transport };
+    Ok(Arc::new(Shared::start(Wanted { link, identity, program })))
 }

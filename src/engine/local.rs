@@ -21,7 +21,10 @@ use crate::worker::{Loaded, Options, Worker};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+mod files;
 pub mod sidecar;
+
+pub use files::fingerprint;
 
 /// How to run a local model.
 #[derive(Clone, Debug)]
@@ -209,7 +212,7 @@ fn load(source: &Source, options: &LocalOptions) -> Result<Loaded, EngineError> 
     let show_threshold = sidecar::read(source)?.show_threshold;
     tracing::info!(model = backend.name(), cache_blocks, "model loaded");
     let model = backend.name().to_owned();
-    let options = Options { cache_blocks, chunk: options.chunk, model, device: "cpu".to_owned(), show_threshold };
+    let options = Options { cache_blocks, chunk: options.chunk, model, device: "cpu".to_owned(), show_threshold, chat: source.chats() };
     Ok(Loaded { backend: Box::new(backend), tokens: Arc::new(tokens), options })
 }
 

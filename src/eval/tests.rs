@@ -11,8 +11,14 @@ struct Knows {
 
 impl Engine for Knows {
     fn state(&self) -> State {
-        let (model, device) = ("DeepSeek Coder_V2-Lite-Base.Q4".into(), "none".into());
-        State::Ready(Info { model, device, bytes_per_token: 3.0, context: 4096, show_threshold: Some(0.6) })
+        State::Ready(Info {
+            model: "DeepSeek Coder_V2-Lite-Base.Q4".into(),
+            device: "none".into(),
+            bytes_per_token: 3.0,
+            context: 4096,
+            show_threshold: Some(0.6),
+            ..Info::default()
+        })
     }
 
     fn totals(&self) -> Totals {

@@ -326,6 +326,10 @@ impl Session {
             Some((s, end)) => with_selected(&text, s, *end),
             None => (text.clone(), cursor, cursor),
         };
+        if let Some(error) = self.options.engine.notice() {
+            let text = format!("infill: {error}");
+            self.say_once(state, MessageType::WARNING, &text, text.clone());
+        }
         let settings = self.settings(&state.config);
         let pending = Pending { kind, uri: uri.clone(), text, cursor, selected: selected.map(|(s, _)| s), reply };
         state.asks.insert(ticket, pending);
@@ -342,7 +346,7 @@ impl Session {
         match self.options.engine.info() {
             Some(info) => Settings::for_model(config, &info),
             // Not loaded yet: a window that any model can hold.
-            None => Settings::new(config, 2.5, 2048),
+            None => Settings::new(config, 2.5, 1024),
         }
     }
 
@@ -432,6 +436,7 @@ impl Session {
                     usage.first_token.iter().for_each(|t| self.lock().pace.observe(*t));
                     self.with_suggest(&uri, |s| s.done(id, finish));
                 }
+                Event::Top(_) => {}
                 Event::Failed(error) => self.with_suggest(&uri, |s| s.failed(id, error)),
             }
         }

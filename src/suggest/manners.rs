@@ -10,7 +10,7 @@
 use crate::config::Lines;
 use crate::document::Snapshot;
 use crate::syntax::Place;
-pub use fit::fit;
+pub use fit::{before_replacing, fit};
 
 mod again;
 mod fit;

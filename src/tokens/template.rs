@@ -6,6 +6,7 @@
 use super::Tokens;
 use super::decode::whole_characters;
 use super::split;
+use crate::engine::{Role, Turn};
 
 /// A rendered prompt.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +35,36 @@ impl Tokens {
         let suffix_end = tokens.len();
         tokens.extend(tail);
         Prompt { tokens, prefix_end, suffix_end, held }
+    }
+
+    /// A prompt without a hole: the model goes on where the text ends.
+    pub fn plain(&self, prefix: &str, tail: &[u8]) -> Prompt {
+        let mut tokens = vec![self.special().bos];
+        tokens.extend_from_slice(&self.encode_kept(prefix));
+        let (prefix_end, (tail, held)) = (tokens.len(), self.split_tail(tail));
+        tokens.extend(tail);
+        Prompt { tokens, prefix_end, suffix_end: prefix_end, held }
+    }
+
+    /// A conversation in DeepSeek-V2's chat template, and the model to speak next: nothing follows its `Assistant:`, not
+    /// even a space, which is the beginning of its first word.
+    pub fn chat(&self, turns: &[Turn]) -> Prompt {
+        let ids = self.special();
+        let (mut tokens, mut text) = (vec![ids.bos], String::new());
+        for turn in turns {
+            match turn.role {
+                Role::System => text += &format!("{}\n\n", turn.text),
+                Role::User => text += &format!("User: {}\n\n", turn.text),
+                Role::Assistant => {
+                    text += &format!("Assistant: {}", turn.text);
+                    tokens.extend(self.encode(&std::mem::take(&mut text)));
+                    tokens.push(ids.eos);
+                }
+            }
+        }
+        tokens.extend(self.encode(&(text + "Assistant:")));
+        let end = tokens.len();
+        Prompt { tokens, prefix_end: end, suffix_end: end, held: Vec::new() }
     }
 
     /// Tokens of the part of `tail` that no continuation can split in another way, and the bytes that are left.

@@ -3,19 +3,19 @@
 //! ```text
 //! encode -> look up, copy -> prefill in chunks -> heal -> decode, drafting -> the cache keeps it
 //! ```
-use super::answer::Stream;
+use super::answer::{Piece, Stream};
 use super::draft::Drafter;
-use super::pick::{self, Choice};
+use super::pick::{self, Choice, Dice};
 use super::sequence::{Sequence, pool_is_full};
 use super::{Job, Machine, Outcome};
-use crate::engine::{EngineError, Event, Finish, Miss, Priority, Totals, Usage};
+use crate::engine::{EngineError, Event, Finish, Form, Miss, Priority, Request, Sampling, Totals, Usage};
 use crate::tokens::Prompt;
 
 /// Why a request ends without its text.
 pub enum Fault {
     /// Nobody waits for it any more.
     Cancelled,
-    /// An interactive request came; go on later.
+    /// It is another request's turn; go on later.
     Postponed,
     Failed(EngineError),
 }
@@ -23,28 +23,29 @@ pub enum Fault {
 /// Tokens that may be missing at the end of a prompt while it still counts as cached.
 const FEW: usize = 4;
 
+/// Tokens of an answer after which it is the next one's turn: the longest single line that a suggestion may be.
+const TURN: usize = 48;
+
 impl Machine {
     pub fn run(&mut self, job: &mut Job) -> Outcome {
-        let request = job.request.clone();
-        let prompt = self.tokens.prompt(&request.prefix, &request.suffix, request.tail.as_bytes());
-        tracing::trace!(prefix = request.prefix, suffix = request.suffix, tail = request.tail, "request");
-        if let Err(fault) = self.check_size(&prompt, request.max_tokens) {
-            return job.close(fault);
+        let mut decoding = match job.paused.take().map_or_else(|| self.first(job), Ok) {
+            Ok(decoding) => decoding,
+            Err(fault) => return job.close(fault),
+        };
+        // Without its logits the last token is computed again: they are what the answer goes on with.
+        let needs_row = decoding.max_tokens > 0 && self.rows.get(&decoding.tokens).is_none();
+        let mut sequence = self.begin(&decoding.tokens[..decoding.tokens.len() - usize::from(needs_row)]);
+        decoding.begin(&sequence);
+        let result = self.complete(job, &mut sequence, &mut decoding);
+        if let Err(Fault::Postponed) = result {
+            decoding.reached = sequence.tokens.len();
+            self.end(sequence);
+            job.paused = Some(decoding);
+            return Outcome::Postponed;
         }
-        let told = prompt.tokens.len();
-        let prompt = self.heal_ahead(prompt);
-        // Without its logits the last token is computed again: they are what the answer begins with.
-        let needs_row = request.max_tokens > 0 && self.rows.get(&prompt.tokens).is_none();
-        let mut sequence = self.begin(&prompt.tokens[..prompt.tokens.len() - usize::from(needs_row)]);
-        let mut decoding = Decoding::new(&prompt, &sequence, job, &request.stop);
-        decoding.usage.prompt_tokens = told;
-        decoding.usage.reused = sequence.reused.min(told);
-        let result = self.complete(&prompt, &mut sequence, &mut decoding);
-        let usage = decoding.usage;
         self.end(sequence);
-        if !matches!(result, Err(Fault::Postponed)) {
-            self.add(|totals| sum_up(totals, &usage));
-        }
+        let usage = decoding.usage;
+        self.add(|totals| sum_up(totals, &usage));
         match result {
             Ok(finish) => {
                 let usage = Usage { total: job.submitted.elapsed(), ..usage };
@@ -52,11 +53,22 @@ impl Machine {
                 job.send(Event::Done { finish, usage });
                 Outcome::Answered
             }
-            Err(fault) => {
-                job.computed = usage.computed;
-                job.close(fault)
-            }
+            Err(fault) => job.close(fault),
         }
+    }
+
+    /// A request that has not begun.
+    fn first(&mut self, job: &Job) -> Result<Box<Decoding>, Fault> {
+        let request = &job.request;
+        tracing::trace!(prefix = request.prefix, suffix = request.suffix, tail = request.tail, form = ?request.form, "request");
+        let prompt = match &request.form {
+            Form::Fill => self.tokens.prompt(&request.prefix, &request.suffix, request.tail.as_bytes()),
+            Form::Plain => self.tokens.plain(&request.prefix, request.tail.as_bytes()),
+            Form::Chat(turns) => self.tokens.chat(turns),
+        };
+        self.check_size(&prompt, request.max_tokens)?;
+        let told = prompt.tokens.len();
+        Ok(Box::new(Decoding::new(self.heal_ahead(prompt), told, request)))
     }
 
     /// Heals as far as rows are known: a chosen token that lies inside the held bytes is as good as typed.
@@ -89,27 +101,30 @@ impl Machine {
         if needed > holds { Err(pool_is_full(needed, holds)) } else { Ok(()) }
     }
 
-    fn complete(&mut self, prompt: &Prompt, sequence: &mut Sequence, decoding: &mut Decoding) -> Result<Finish, Fault> {
-        let logits = self.prefill(prompt, sequence, decoding)?;
+    fn complete(&mut self, job: &Job, sequence: &mut Sequence, decoding: &mut Decoding) -> Result<Finish, Fault> {
+        let logits = self.prefill(job, sequence, decoding)?;
         if decoding.max_tokens == 0 {
             return Ok(Finish::Length);
         }
-        self.decode(logits, sequence, decoding)
+        decoding.spent = 0;
+        self.decode(job, logits, sequence, decoding)
     }
 
-    /// Runs the prompt in chunks; the logits of its last token when there is something to generate.
-    fn prefill(&mut self, prompt: &Prompt, sequence: &mut Sequence, decoding: &mut Decoding) -> Result<Vec<f32>, Fault> {
-        if decoding.max_tokens > 0 && sequence.tokens == prompt.tokens {
-            return Ok(self.rows.get(&prompt.tokens).map(<[f32]>::to_vec).unwrap_or_default());
+    /// Runs the tokens in chunks; the logits of the last one when there is something to generate.
+    fn prefill(&mut self, job: &Job, sequence: &mut Sequence, decoding: &mut Decoding) -> Result<Vec<f32>, Fault> {
+        if decoding.max_tokens > 0 && sequence.tokens == decoding.tokens {
+            return Ok(self.rows.get(&decoding.tokens).map(<[f32]>::to_vec).unwrap_or_default());
         }
         let mut logits = Vec::new();
-        while sequence.tokens.len() < prompt.tokens.len() {
-            self.give_way(decoding)?;
-            let rest = &prompt.tokens[sequence.tokens.len()..];
+        while sequence.tokens.len() < decoding.tokens.len() {
+            self.give_way(job, decoding)?;
+            let rest = &decoding.tokens[sequence.tokens.len()..];
             let chunk = &rest[..rest.len().min(self.chunk())];
             let last = chunk.len() == rest.len() && decoding.max_tokens > 0;
             logits = self.extend(sequence, chunk, usize::from(last))?;
-            decoding.usage.computed += chunk.len();
+            let ran = chunk.len();
+            decoding.count(ran);
+            decoding.spent += TURN;
         }
         if decoding.max_tokens > 0 {
             self.rows.keep(&sequence.tokens, &logits);
@@ -123,25 +138,26 @@ impl Machine {
     }
 
     /// Between two forward passes: is this request still the one to work on?
-    fn give_way(&mut self, decoding: &Decoding) -> Result<(), Fault> {
-        if decoding.job.events.is_closed() || self.queue.is_closing() {
+    fn give_way(&mut self, job: &Job, decoding: &Decoding) -> Result<(), Fault> {
+        if job.events.is_closed() || self.queue.is_closing() {
             return Err(Fault::Cancelled);
         }
-        let background = decoding.job.request.priority == Priority::Background;
-        if background && self.queue.has_interactive() { Err(Fault::Postponed) } else { Ok(()) }
+        let over = job.request.priority == Priority::Background || decoding.spent >= decoding.turn;
+        if over && self.queue.has_interactive() { Err(Fault::Postponed) } else { Ok(()) }
     }
 
-    fn decode(&mut self, mut logits: Vec<f32>, sequence: &mut Sequence, decoding: &mut Decoding) -> Result<Finish, Fault> {
+    fn decode(&mut self, job: &Job, mut logits: Vec<f32>, sequence: &mut Sequence, decoding: &mut Decoding) -> Result<Finish, Fault> {
         let vocab = self.backend.vocab();
         let mut drafter = Drafter::new();
         let (mut draft, mut right) = (Vec::new(), 0);
         loop {
             let row = &logits[right * vocab..(right + 1) * vocab];
-            let Some(choice) = self.choose(row, decoding)? else { return Ok(decoding.finish(Finish::Stop)) };
+            let Some(choice) = self.choose(row, decoding)? else { return Ok(decoding.finish(job, Finish::Stop)) };
             let verified = sequence.tokens.len() - draft.len() + right;
-            if let Some(finish) = decoding.accept(choice, self.tokens.bytes(choice.token)) {
+            let top = self.alternatives(row, decoding);
+            if let Some(finish) = decoding.accept(job, choice, self.tokens.bytes(choice.token), top) {
                 sequence.truncate(verified);
-                return Ok(decoding.finish(finish));
+                return Ok(decoding.finish(job, finish));
             }
             if draft.get(right) == Some(&choice.token) {
                 right += 1;
@@ -150,16 +166,18 @@ impl Machine {
             }
             sequence.truncate(verified);
             drafter.learn(draft.len(), right);
-            self.give_way(decoding)?;
-            draft = self.draft(&drafter, sequence, choice.token, decoding);
+            decoding.tokens.truncate(0);
+            decoding.tokens.extend(sequence.tokens.iter().chain([&choice.token]));
+            self.give_way(job, decoding)?;
+            draft = self.draft(job, &drafter, decoding);
             right = 0;
             let step: Vec<u32> = std::iter::once(choice.token).chain(draft.iter().copied()).collect();
             logits = self.extend(sequence, &step, step.len())?;
-            decoding.count(step.len());
             if decoding.usage.first_token.is_none() {
                 // Of the tokens that are certain: healing may have ended with this one, and a draft followed it.
                 self.rows.keep(&sequence.tokens[..sequence.tokens.len() - draft.len()], &logits[..vocab]);
             }
+            decoding.count(step.len());
         }
     }
 
@@ -175,7 +193,14 @@ impl Machine {
         }
         let mut choice = pick::best(row, allowed.iter().copied()).ok_or_else(not_a_number)?;
         let length = |token: u32| self.tokens.bytes(token).len();
-        if decoding.rank > 0 && (!healing || length(choice.token) > decoding.held.len()) {
+        // A token that lies inside the held bytes only spells what is typed: the best one does that.
+        let new = !healing || length(choice.token) > decoding.held.len();
+        if let Some((sampling, dice)) = decoding.sampling.as_mut().filter(|_| new) {
+            let held = decoding.held.len();
+            let candidates = allowed.iter().copied().filter(|&token| !healing || length(token) > held);
+            choice = pick::draw(row, candidates, sampling, dice.roll(), allowed.iter().copied()).ok_or_else(not_a_number)?;
+        }
+        if decoding.rank > 0 && new {
             let rank = std::mem::take(&mut decoding.rank);
             let beyond = |&token: &u32| length(token) > decoding.held.len() && token != choice.token;
             let others = allowed.iter().copied().filter(beyond).collect();
@@ -187,17 +212,27 @@ impl Machine {
         Ok(Some(choice).filter(|choice| !self.tokens.is_special(choice.token)))
     }
 
-    fn draft(&self, drafter: &Drafter, sequence: &Sequence, next: u32, decoding: &mut Decoding) -> Vec<u32> {
-        if !decoding.job.request.draft || !decoding.held.is_empty() {
+    /// What else was probable, where the request wants to know.
+    fn alternatives(&self, row: &[f32], decoding: &Decoding) -> Vec<(String, f32)> {
+        if decoding.top == 0 {
+            return Vec::new();
+        }
+        let tokens = 0..row.len().min(self.tokens.len()) as u32;
+        let best = pick::top(row, decoding.top, tokens);
+        let text = |token: u32| String::from_utf8_lossy(self.tokens.bytes(token)).into_owned();
+        best.into_iter().map(|choice| (text(choice.token), choice.logprob)).collect()
+    }
+
+    /// A draft of what follows the tokens so far.
+    fn draft(&self, job: &Job, drafter: &Drafter, decoding: &mut Decoding) -> Vec<u32> {
+        if !job.request.draft || !decoding.held.is_empty() {
             return Vec::new();
         }
         // One token comes from the last row in any case, so a draft may be one shorter than what is left.
         let wanted = (decoding.max_tokens - decoding.usage.generated).saturating_sub(1);
         let room = self.backend.context().min(self.cache.capacity() * self.cache.block_size());
-        let room = room.saturating_sub(sequence.tokens.len() + 1);
-        let mut tokens = sequence.tokens.clone();
-        tokens.push(next);
-        let draft = drafter.propose(&tokens, wanted.min(room));
+        let room = room.saturating_sub(decoding.tokens.len());
+        let draft = drafter.propose(&decoding.tokens, wanted.min(room));
         decoding.usage.drafted += draft.len();
         draft
     }
@@ -220,55 +255,84 @@ impl Job {
 }
 
 /// The state of one answer.
-struct Decoding<'a> {
-    job: &'a mut Job,
+pub struct Decoding {
     usage: Usage,
-    stream: Stream<'a>,
+    stream: Stream,
+    /// The prompt, and what was chosen since: what the next row of logits follows.
+    tokens: Vec<u32>,
+    prefix_end: usize,
+    suffix_end: usize,
     /// Bytes of the tail that the tokens chosen so far have not covered.
     held: Vec<u8>,
     /// Still to be applied to the first token with new text.
     rank: usize,
+    sampling: Option<(Sampling, Dice)>,
+    top: usize,
     max_tokens: usize,
-    /// Events that went out before this job was postponed: greedy decoding makes the same ones again.
-    skip: usize,
+    /// What this turn has taken, and what it may take while another request waits; in tokens generated.
+    spent: usize,
+    turn: usize,
+    /// Tokens that were computed when the last turn ended.
+    reached: usize,
 }
 
-impl<'a> Decoding<'a> {
-    fn new(prompt: &Prompt, sequence: &Sequence, job: &'a mut Job, stop: &'a [String]) -> Decoding<'a> {
+impl Decoding {
+    /// `told`: tokens of the prompt before it was healed.
+    fn new(prompt: Prompt, told: usize, request: &Request) -> Decoding {
         let usage = Usage {
-            prompt_tokens: prompt.tokens.len(),
-            reused: sequence.reused,
-            computed: job.computed,
+            prompt_tokens: told,
+            reused: 0,
+            computed: 0,
             generated: 0,
             drafted: 0,
             accepted: 0,
-            miss: miss(prompt, sequence),
+            miss: Miss::None,
             first_token: None,
             total: std::time::Duration::ZERO,
         };
+        let Prompt { tokens, prefix_end, suffix_end, held } = prompt;
         Decoding {
             usage,
-            stream: Stream::new(stop),
-            held: prompt.held.clone(),
-            rank: job.request.rank,
-            max_tokens: job.request.max_tokens,
-            skip: job.delivered,
-            job,
+            stream: Stream::new(&request.stop),
+            tokens,
+            prefix_end,
+            suffix_end,
+            held,
+            rank: request.rank,
+            sampling: request.sampling.map(|sampling| (sampling, Dice::new(sampling.seed))),
+            top: request.top,
+            max_tokens: request.max_tokens,
+            spent: 0,
+            turn: 0,
+            reached: 0,
         }
     }
 
+    /// A turn begins. What was computed before and is not in the cache any more was evicted by those who came between: then
+    /// this turn is twice as long, so that two requests that do not fit together end all the same.
+    fn begin(&mut self, sequence: &Sequence) {
+        if self.turn == 0 {
+            self.usage.reused = sequence.reused.min(self.usage.prompt_tokens);
+            self.usage.miss = self.miss(sequence);
+            self.turn = TURN;
+        } else if sequence.reused + 1 < self.reached {
+            self.turn = self.turn.saturating_mul(2);
+        }
+        self.spent = 0;
+    }
+
     /// Takes a chosen token: first it covers held bytes, the rest is new text.
-    fn accept(&mut self, choice: Choice, bytes: &[u8]) -> Option<Finish> {
+    fn accept(&mut self, job: &Job, choice: Choice, bytes: &[u8], top: Vec<(String, f32)>) -> Option<Finish> {
         let covered = bytes.len().min(self.held.len());
         self.held.drain(..covered);
         let new = &bytes[covered..];
         if new.is_empty() {
             return None;
         }
-        self.usage.first_token.get_or_insert_with(|| self.job.submitted.elapsed());
+        self.usage.first_token.get_or_insert_with(|| job.submitted.elapsed());
         self.usage.generated += 1;
-        let texts = self.stream.push(new, choice.logprob);
-        self.send(texts);
+        self.spent += 1;
+        job.say(self.stream.push(new, choice.logprob, top));
         if self.stream.is_stopped() {
             return Some(Finish::Stop);
         }
@@ -282,21 +346,38 @@ impl<'a> Decoding<'a> {
         }
     }
 
-    fn finish(&mut self, finish: Finish) -> Finish {
-        let stream = std::mem::replace(&mut self.stream, Stream::new(&[]));
-        let rest = stream.finish();
-        self.send(rest);
+    fn finish(&mut self, job: &Job, finish: Finish) -> Finish {
+        job.say(std::mem::take(&mut self.stream).finish());
         finish
     }
 
-    fn send(&mut self, texts: Vec<(String, f32)>) {
-        for (text, logprob) in texts {
-            if self.skip > 0 {
-                self.skip -= 1;
-                continue;
+    /// The account of what was not in the cache.
+    fn miss(&self, sequence: &Sequence) -> Miss {
+        let matched = sequence.reused;
+        if matched + FEW >= self.tokens.len() {
+            Miss::None
+        } else if sequence.evicted.is_some() {
+            Miss::Evicted
+        } else if matched <= 2 {
+            // Every prompt begins with the same two special tokens.
+            Miss::Cold
+        } else if matched < self.prefix_end {
+            Miss::Prefix
+        } else if matched < self.suffix_end {
+            Miss::Suffix
+        } else {
+            Miss::Tail
+        }
+    }
+}
+
+impl Job {
+    fn say(&self, pieces: Vec<Piece>) {
+        for Piece { text, logprob, top } in pieces {
+            if !top.is_empty() {
+                self.send(Event::Top(top));
             }
-            self.job.delivered += 1;
-            self.job.send(Event::Text { text, logprob });
+            self.send(Event::Text { text, logprob });
         }
     }
 }
@@ -306,23 +387,4 @@ fn sum_up(totals: &mut Totals, usage: &Usage) {
     totals.prompt_tokens += usage.prompt_tokens as u64;
     totals.reused += usage.reused as u64;
     totals.generated += usage.generated as u64;
-}
-
-/// The account of what was not in the cache.
-fn miss(prompt: &Prompt, sequence: &Sequence) -> Miss {
-    let matched = sequence.reused;
-    if matched + FEW >= prompt.tokens.len() {
-        Miss::None
-    } else if sequence.evicted.is_some() {
-        Miss::Evicted
-    } else if matched <= 2 {
-        // Every prompt begins with the same two special tokens.
-        Miss::Cold
-    } else if matched < prompt.prefix_end {
-        Miss::Prefix
-    } else if matched < prompt.suffix_end {
-        Miss::Suffix
-    } else {
-        Miss::Tail
-    }
 }

@@ -42,6 +42,7 @@ fn collect(mut answer: Answer) -> Answered {
                 got.text += &text;
                 got.logprobs.push(logprob);
             }
+            Event::Top(_) => {}
             Event::Done { finish, usage } => (got.end, ends) = (Ok((finish, usage)), ends + 1),
             Event::Failed(error) => (got.end, ends) = (Err(error), ends + 1),
         }
@@ -399,3 +400,5 @@ fn requests_wait_for_the_model_to_load_and_hear_when_it_cannot() {
     let worker = Worker::spawn_with(|| panic!("a panic that the test asked for"));
     assert!(ask(&worker, request("", "", "")).error().contains("restart infill"));
 }
+
+mod turns;

@@ -21,6 +21,8 @@ function start() {
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("INFILL_")));
   // The protocol is tested here, not the model's judgement: everything is shown.
   env.INFILL_COMPLETION_SHOW_THRESHOLD = "off";
+  // Nothing is left behind: each process has the model itself.
+  env.INFILL_ENGINE_SHARED = "false";
   env.XDG_CONFIG_HOME = path.join(__dirname, "no-such-folder");
   const server = spawn(PROGRAM, ["lsp", "--stdio"], { env, stdio: ["pipe", "pipe", "pipe"] });
   const said = [];

@@ -170,7 +170,7 @@ def line_ends(document: Document) -> None:
 
 def server_environment() -> dict[str, str]:
     """What the built-in model has is shown, however improbable; the user's own configuration stays out."""
-    return os.environ | {"INFILL_COMPLETION_SHOW_THRESHOLD": "off", "XDG_CONFIG_HOME": str(E2E_DIR / "none")}
+    return os.environ | {"INFILL_COMPLETION_SHOW_THRESHOLD": "off", "INFILL_ENGINE_SHARED": "false", "XDG_CONFIG_HOME": str(E2E_DIR / "none")}
 
 
 class Server:
@@ -186,7 +186,7 @@ class Server:
         command.chmod(0o755)
 
     def environment(self) -> dict[str, str]:
-        return {"PATH": f"{self.folder}:{os.environ['PATH']}", "INFILL_COMPLETION_SHOW_THRESHOLD": "off"}
+        return {"PATH": f"{self.folder}:{os.environ['PATH']}", "INFILL_COMPLETION_SHOW_THRESHOLD": "off", "INFILL_ENGINE_SHARED": "false"}
 
     def messages(self) -> list[dict]:
         lines = self.record.read_text().splitlines() if self.record.exists() else []

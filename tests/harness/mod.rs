@@ -59,7 +59,14 @@ impl Scripted {
 
 impl Engine for Scripted {
     fn state(&self) -> State {
-        State::Ready(Info { model: "scripted".into(), device: "test".into(), bytes_per_token: 3.0, context: 4096, show_threshold: None })
+        State::Ready(Info {
+            model: "scripted".into(),
+            device: "test".into(),
+            bytes_per_token: 3.0,
+            context: 4096,
+            show_threshold: None,
+            chat: true,
+        })
     }
 
     fn leaves(&self) -> Option<String> {

@@ -47,8 +47,9 @@ export function readSchema(binary) {
  * @returns {{ title: string, properties: Json }}
  */
 export function configuration(schema) {
-  const own = (/** @type {string} */ key) => USERS_OWN.some((section) => key.startsWith(`infill.${section}.`));
-  const server = Object.fromEntries(leaves(schema, schema, "infill").filter(([key]) => !own(key)));
+  // What a workspace must not set is the user's own file's: the server takes none of it from an editor.
+  const allowed = leaves(schema, schema, "infill").filter(([key]) => !/^infill\.(engine|server)\./.test(key));
+  const server = Object.fromEntries(allowed);
   return { title: "infill", properties: { ...server, "infill.model": MODEL, ...OWN } };
 }
 

@@ -54,7 +54,7 @@ impl Remote {
 
     fn found(&self, api: Api, model: String, template: Option<Template>, context: usize) -> Found {
         let info =
-            Info { model: model.clone(), device: format!("remote: {}", self.host), bytes_per_token: 3.0, context, show_threshold: None };
+            Info { model: model.clone(), device: format!("remote: {}", self.host), bytes_per_token: 3.0, context, ..Info::default() };
         let (marks, begin) = (HashMap::new(), Vec::new());
         Found { api, model, template, info, marks, begin, tokenizes: false, bare: false }
     }

@@ -7,6 +7,7 @@ fn text(mut answer: Answer) -> Result<String, EngineError> {
     while let Some(event) = answer.blocking_recv() {
         match event {
             Event::Text { text, .. } => out += &text,
+            Event::Top(_) => {}
             Event::Done { .. } => return Ok(out),
             Event::Failed(error) => return Err(error),
         }

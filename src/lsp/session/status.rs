@@ -15,6 +15,9 @@ use tower_lsp::lsp_types::notification::Notification;
 /// Work that ends sooner is not worth a change on the screen.
 const FLICKER: Duration = Duration::from_millis(100);
 
+/// How soon a change that nobody told is seen.
+const LOOK: Duration = Duration::from_secs(1);
+
 enum DidChangeStatus {}
 
 impl Notification for DidChangeStatus {
@@ -30,6 +33,7 @@ impl Session {
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "engine": self.options.engine.info(),
+            "server": self.options.engine.server(),
             "totals": self.options.engine.totals(),
             "documents": state.docs.len(),
             "indexedFiles": self.workspace.index.read().map_or(0, |index| index.len()),
@@ -62,11 +66,12 @@ impl Session {
         });
     }
 
-    /// Something may have changed. An engine that loads says nothing when it is done: it is looked at again.
+    /// Something may have changed. An engine that loads says nothing when it is done, and one whose server dies neither: it
+    /// is looked at again.
     async fn changed(&self) {
         let loading = self.options.engine.state() == engine::State::Loading;
         if !loading {
-            self.news.notified().await;
+            let _ = tokio::time::timeout(LOOK, self.news.notified()).await;
         }
         tokio::time::sleep(FLICKER).await;
     }
@@ -79,13 +84,17 @@ impl Session {
             engine::State::Failed(error) => ("error", None, Some(error)),
             engine::State::Ready(info) => (state.working(), Some(info), state.failure.clone()),
         };
-        json!({
+        let mut light = json!({
             "state": word,
             "model": info.as_ref().map_or(&state.config.model, |i| &i.model),
             "device": info.as_ref().map(|i| &i.device),
             "message": error.as_ref().map(|e| &e.title),
             "hint": error.as_ref().map(|e| &e.hint),
-        })
+        });
+        if let Some(server) = self.options.engine.server() {
+            light["server"] = server;
+        }
+        light
     }
 }
 

@@ -43,6 +43,15 @@ fn over_closers(first: &str, more: bool, before: &str, rest: &str) -> (String, u
     }
 }
 
+/// As much of a suggestion as closes nothing that was opened before it: what can be inserted where nothing can be replaced.
+pub fn before_replacing<'a>(text: &'a str, before: &str) -> &'a str {
+    let line = text.find('\n').unwrap_or(text.len());
+    let ends = text[..line].char_indices().map(|(at, c)| at + c.len_utf8());
+    let closes = ends.clone().find(|&end| !unopened(before, &text[..end]).is_empty());
+    let end = closes.map_or(line, |closes| ends.take_while(|&end| end < closes).last().unwrap_or(0));
+    text[..end].trim_end()
+}
+
 /// The closers of `text` whose opener is not in `text`. A quote closes when the line before the cursor is inside that
 /// quote; separators (`;` `,` `:`) after such a closer count too.
 fn unopened(before: &str, text: &str) -> Vec<char> {

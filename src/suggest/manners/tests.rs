@@ -184,3 +184,17 @@ proptest! {
         prop_assert!(bare(&raw).starts_with(&bare(&got)), "{:?} of {:?}", got, raw);
     }
 }
+
+#[test]
+fn where_nothing_can_be_replaced_it_ends_before_the_closer() {
+    for (before, text, expected) in [
+        ("call(", "a, b):", "a, b"),
+        ("call(", "a, g(b))", "a, g(b)"),
+        ("print(\"", "hello\", end)", "hello"),
+        ("x = [", "é]", "é"),
+        ("f(", ")", ""),
+        ("f(", "a\nb", "a"),
+    ] {
+        assert_eq!(before_replacing(text, before), expected, "{before:?} <- {text:?}");
+    }
+}

@@ -40,7 +40,7 @@ class Editor:
         init.write_text(INIT.format(plugin=str(PLUGIN), lines=lines))
         home = {f"XDG_{name}_HOME": str(self.folder / name.lower()) for name in ("CONFIG", "STATE", "DATA", "CACHE")}
         # Whatever the model has is shown: what is tested is the editor.
-        self.environment = {"INFILL_COMPLETION_SHOW_THRESHOLD": "off", "TERM": "xterm-256color", **home, **(environment or {})}
+        self.environment = {"INFILL_COMPLETION_SHOW_THRESHOLD": "off", "INFILL_ENGINE_SHARED": "false", "TERM": "xterm-256color", **home, **(environment or {})}
         # Given a background, Neovim does not ask the terminal for its colour and wait.
         self.command = [*nvim, "--listen", str(self.socket), "--clean", "--cmd", "set background=dark", "-u", str(init)]
 

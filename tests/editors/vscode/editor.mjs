@@ -124,7 +124,7 @@ export class Editor {
   environment() {
     const home = path.join(this.data, "home");
     mkdirSync(home, { recursive: true });
-    return { ...process.env, INFILL_COMPLETION_SHOW_THRESHOLD: "off", EXTENSIONS_GALLERY: "{}", HOME: home, XDG_CONFIG_HOME: path.join(home, ".config") };
+    return { ...process.env, INFILL_COMPLETION_SHOW_THRESHOLD: "off", INFILL_ENGINE_SHARED: "false", EXTENSIONS_GALLERY: "{}", HOME: home, XDG_CONFIG_HOME: path.join(home, ".config") };
   }
 
   run(more) {

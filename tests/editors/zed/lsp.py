@@ -21,7 +21,7 @@ class Server:
     def __init__(self, command, env, configuration):
         self.configuration, self.complaints, self.last = configuration, [], 0
         ours = {name: value for name, value in os.environ.items() if not name.startswith("INFILL_")}  # no settings but those given
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**ours, **env})
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**ours, "INFILL_ENGINE_SHARED": "false", **env})
         self.watchdog = threading.Timer(TIMEOUT, self.process.kill)
 
     def __enter__(self):

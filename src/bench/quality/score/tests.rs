@@ -76,6 +76,7 @@ fn exact_is_what_the_worker_writes() {
             match event {
                 Event::Text { text, .. } => written += &text,
                 Event::Done { .. } => break,
+                Event::Top(_) => {}
                 Event::Failed(error) => panic!("{error}"),
             }
         }
