@@ -18,6 +18,7 @@ use trace::Trace;
 
 mod against;
 mod count;
+pub mod model;
 mod plot;
 pub mod quality;
 pub mod timed;

@@ -100,6 +100,11 @@ enum Bench {
         #[command(flatten)]
         model: Model,
     },
+    /// How fast the model itself is: prefill and decode, beside what this machine allows.
+    Model {
+        #[command(flatten)]
+        options: infill::bench::model::Options,
+    },
     /// What the frozen hole costs in quality: held-out lines against a fresh prefix-suffix split.
     Quality {
         #[command(flatten)]
@@ -157,6 +162,7 @@ fn run(command: Command) -> Result<ExitCode> {
 fn measure(bench: &Bench) -> Result<ExitCode> {
     match bench {
         Bench::Trace { options, model } => infill::bench::run(options, &config::merge(&model.layers()?)?.config)?,
+        Bench::Model { options } => infill::bench::model::run(options)?,
         Bench::Quality { options, model } => infill::bench::quality::run(options, &config::merge(&model.layers()?)?.config)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -104,14 +104,9 @@ impl Source {
     }
 
     fn bytes(&self) -> u64 {
-        let size = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());
         match self {
             Source::Nano => nano().map_or(0, |bytes| bytes.len() as u64),
-            Source::Gguf(file) => size(file),
-            Source::Folder(folder) => {
-                let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-                files.filter(|f| f.extension().is_some_and(|e| e == "safetensors")).map(|f| size(&f)).sum()
-            }
+            Source::Gguf(path) | Source::Folder(path) => crate::model::store::size(path),
         }
     }
 

@@ -29,6 +29,7 @@ use view::{Out, Rows};
 mod attention;
 mod blocks;
 pub(crate) mod lanes;
+pub mod limits;
 mod linear;
 mod math;
 mod moe;
@@ -103,6 +104,16 @@ impl Cpu {
     /// The format of most weights: "F32", "BF16", "Q8_0", "Q4K", …
     pub fn format(&self) -> String {
         format!("{:?}", self.weights.format())
+    }
+
+    /// Bytes of weights that a decoded token reads, and multiply-adds with weights that it takes.
+    pub fn per_token(&self) -> (usize, usize) {
+        self.weights.per_token(&self.config)
+    }
+
+    /// What this machine allows the model's threads. Takes a second and a gigabyte.
+    pub fn limits(&self) -> limits::Limits {
+        limits::limits(self.run.level, &self.threads)
     }
 
     /// Makes the positions of a block from `slot` on read as NaN. For tests: a freed slot must never be read again.

@@ -42,6 +42,17 @@ pub fn rows(level: Level, format: Format, x: &Rounded, first: usize, w: &[u8], o
     whole
 }
 
+/// Multiplies in registers for so many rounds; the operations of one round, or 0 without the instructions.
+pub fn spin(level: Level, rounds: usize) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if level.min(Level::best()) == Level::Avx512 {
+        // SAFETY: the processor has the instructions.
+        return unsafe { x86::spin(rounds) };
+    }
+    let _ = (level, rounds);
+    0
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::super::rounded::{LARGE, Large, SMALL, Small, WORDS};
@@ -59,6 +70,18 @@ mod x86 {
     mod large;
     mod small;
 
+    /// Twelve chains of products of bytes; the operations of one round.
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    pub unsafe fn spin(rounds: usize) -> usize {
+        let mut sums = [_mm512_setzero_si512(); 12];
+        for i in 0..rounds {
+            let x = _mm512_set1_epi32(std::hint::black_box(i as i32));
+            sums.iter_mut().for_each(|s| *s = _mm512_dpbusd_epi32(*s, x, x));
+        }
+        std::hint::black_box(sums);
+        sums.len() * 64 * 2
+    }
+
     /// Thirty-two bytes of each of sixteen rows, `stride` apart, as words.
     #[inline(always)]
     unsafe fn words(row: impl Fn(usize) -> __m256i) -> Words {
@@ -69,25 +92,39 @@ mod x86 {
         }
     }
 
+    // No closures around intrinsics here: one that the compiler does not inline loses the instructions' names, and each
+    // becomes a call.
+
     /// In each half: eight rows of eight words become eight columns.
     #[inline(always)]
     unsafe fn transpose(z: Words) -> Words {
         // SAFETY: AVX-512 F is there (caller).
         unsafe {
-            // Words 0..4 of four rows, per 128-bit lane.
-            let four = |a: usize| {
-                let (l0, h0) = (_mm512_unpacklo_epi32(z[a], z[a + 1]), _mm512_unpackhi_epi32(z[a], z[a + 1]));
-                let (l1, h1) = (_mm512_unpacklo_epi32(z[a + 2], z[a + 3]), _mm512_unpackhi_epi32(z[a + 2], z[a + 3]));
-                let (low, high) = (_mm512_unpacklo_epi64(l0, l1), _mm512_unpackhi_epi64(l0, l1));
-                [low, high, _mm512_unpacklo_epi64(h0, h1), _mm512_unpackhi_epi64(h0, h1)]
-            };
-            let (top, bottom) = (four(0), four(4));
+            let (a, b) = (four(z[0], z[1], z[2], z[3]), four(z[4], z[5], z[6], z[7]));
             let first = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);
             let second = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
-            std::array::from_fn(|j| {
-                let lanes = if j < 4 { first } else { second };
-                _mm512_permutex2var_epi64(top[j % 4], lanes, bottom[j % 4])
-            })
+            [
+                _mm512_permutex2var_epi64(a[0], first, b[0]),
+                _mm512_permutex2var_epi64(a[1], first, b[1]),
+                _mm512_permutex2var_epi64(a[2], first, b[2]),
+                _mm512_permutex2var_epi64(a[3], first, b[3]),
+                _mm512_permutex2var_epi64(a[0], second, b[0]),
+                _mm512_permutex2var_epi64(a[1], second, b[1]),
+                _mm512_permutex2var_epi64(a[2], second, b[2]),
+                _mm512_permutex2var_epi64(a[3], second, b[3]),
+            ]
+        }
+    }
+
+    /// In each 128-bit lane: four rows of four words become four columns.
+    #[inline(always)]
+    unsafe fn four(a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> [__m512i; 4] {
+        // SAFETY: AVX-512 F is there (caller).
+        unsafe {
+            let (l0, h0) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+            let (l1, h1) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+            let (low, high) = (_mm512_unpacklo_epi64(l0, l1), _mm512_unpackhi_epi64(l0, l1));
+            [low, high, _mm512_unpacklo_epi64(h0, h1), _mm512_unpackhi_epi64(h0, h1)]
         }
     }
 
@@ -103,11 +140,7 @@ mod x86 {
                 let z = _mm512_inserti32x4::<1>(z, row(o + 4));
                 _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(z, row(o + 8)), row(o + 12))
             };
-            let z: [__m512i; 4] = std::array::from_fn(lanes);
-            let (l0, h0) = (_mm512_unpacklo_epi32(z[0], z[1]), _mm512_unpackhi_epi32(z[0], z[1]));
-            let (l1, h1) = (_mm512_unpacklo_epi32(z[2], z[3]), _mm512_unpackhi_epi32(z[2], z[3]));
-            let (low, high) = (_mm512_unpacklo_epi64(l0, l1), _mm512_unpackhi_epi64(l0, l1));
-            [low, high, _mm512_unpacklo_epi64(h0, h1), _mm512_unpackhi_epi64(h0, h1)]
+            four(lanes(0), lanes(1), lanes(2), lanes(3))
         }
     }
 
@@ -139,7 +172,7 @@ mod x86 {
     unsafe fn fetch(w: *const u8, from: usize, to: usize) {
         for line in (from..to).step_by(64) {
             // SAFETY: a hint: no address faults.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(w.wrapping_add(line).cast()) };
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(w.wrapping_add(line).cast()) };
         }
     }
 
