@@ -21,6 +21,7 @@
 //! | [`cache`] | radix tree from tokens to latent blocks: lookup, lease, insert, evict; no tensor types |
 //! | [`tokens`] | tokenizer, fill-in-the-middle template, byte trie for healing, streaming decode |
 //! | [`model`] | DeepSeek-V2: configuration, weights, latent pool, forward |
+//! | [`quantize`] | a Hugging Face folder as one GGUF file |
 //! | [`verify`], [`complete`], [`demo`], [`bench`], [`eval`], [`doctor`] | the commands |
 //!
 //! # Invariants
@@ -51,6 +52,7 @@ pub mod eval;
 pub mod lsp;
 pub mod model;
 pub mod prompt;
+pub mod quantize;
 pub mod suggest;
 #[cfg(feature = "languages")]
 pub mod syntax;

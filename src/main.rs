@@ -70,6 +70,11 @@ enum Command {
         #[command(subcommand)]
         benchmark: infill::eval::Benchmark,
     },
+    /// Write a Hugging Face folder as one GGUF file, a fraction of its size.
+    Quantize {
+        #[command(flatten)]
+        options: infill::quantize::Options,
+    },
     /// Compare a checkpoint's logits with the reference.safetensors beside it.
     Verify {
         dir: PathBuf,
@@ -153,6 +158,11 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo { json, model } => demo(json, &model),
         Command::Bench { bench } => measure(&bench),
         Command::Eval { benchmark } => evaluate(&benchmark),
+        Command::Quantize { options } => {
+            let written = infill::quantize::run(&options)?;
+            println!("{}: {} tensors, {:.2} GB", options.out.display(), written.tensors, written.bytes as f64 / 1e9);
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Verify { dir, json } => verify(&dir, json),
         Command::Doctor { json, model } => doctor(json, &model),
         Command::Config { schema } => print_config(schema),
