@@ -23,6 +23,7 @@ use trace::Trace;
 mod against;
 pub mod context;
 mod count;
+pub mod model;
 pub mod parse;
 mod plot;
 pub mod quality;

@@ -23,6 +23,7 @@
 //! | [`tokens`] | tokenizer, fill-in-the-middle template, byte trie for healing, streaming decode |
 //! | [`model`] | DeepSeek-V2: configuration, weights, latent pool, forward |
 //! | [`hub`], [`models`], [`net`] | models on the Hugging Face hub and in its cache; HTTP beyond this process |
+//! | [`quantize`] | a Hugging Face folder as one GGUF file |
 //! | [`verify`], [`complete`], [`demo`], [`bench`], [`eval`], [`doctor`] | the commands |
 //!
 //! # Invariants
@@ -58,6 +59,7 @@ pub mod model;
 pub mod models;
 pub mod net;
 pub mod prompt;
+pub mod quantize;
 pub mod server;
 pub mod suggest;
 #[cfg(feature = "languages")]

@@ -105,6 +105,11 @@ enum Command {
         #[command(flatten)]
         model: Model,
     },
+    /// Write a Hugging Face folder as one GGUF file, a fraction of its size.
+    Quantize {
+        #[command(flatten)]
+        options: infill::quantize::Options,
+    },
     /// Compare a checkpoint's logits with the reference.safetensors beside it.
     Verify {
         dir: PathBuf,
@@ -147,6 +152,11 @@ enum Bench {
     Parse {
         #[command(flatten)]
         options: infill::bench::parse::Options,
+    },
+    /// How fast the model itself is: prefill and decode, beside what this machine allows.
+    Model {
+        #[command(flatten)]
+        options: infill::bench::model::Options,
     },
     /// What the frozen hole costs in quality: held-out lines against a fresh prefix-suffix split.
     Quality {
@@ -202,6 +212,11 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Eval { benchmark } => evaluate(&benchmark),
         Command::Pull { options } => pull(&options),
         Command::Models { json, model } => models(json, &model),
+        Command::Quantize { options } => {
+            let written = infill::quantize::run(&options)?;
+            println!("{}: {} tensors, {:.2} GB", options.out.display(), written.tensors, written.bytes as f64 / 1e9);
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Verify { dir, json } => verify(&dir, json),
         Command::Doctor { explain: Some(file), json, .. } => explain(&file, json),
         Command::Doctor { json, model, explain: None } => doctor(json, &model),
@@ -214,6 +229,7 @@ fn measure(bench: &Bench) -> Result<ExitCode> {
         Bench::Trace { options, model } => infill::bench::run(options, &config::merge(&model.layers()?)?.config)?,
         Bench::Context { options } => infill::bench::context::run(options)?,
         Bench::Parse { options } => infill::bench::parse::run(options)?,
+        Bench::Model { options } => infill::bench::model::run(options)?,
         Bench::Quality { options, model } => infill::bench::quality::run(options, &config::merge(&model.layers()?)?.config)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -238,7 +238,7 @@ async fn markers_and_the_command_line_say_the_same() {
         config.completion.max_tokens = 64;
         config.context.tokens = 131_072;
         let document = Document::new("prompt", "plaintext", 1, &format!("{before}{after}"));
-        let expected = complete(&*engine, &config, document.settled(), before.len()).await.expect("a completion");
+        let expected = complete(&*engine, &config, None, document.settled(), before.len()).await.expect("a completion");
         let got =
             face.text(json!({ "prompt": format!("<｜fim▁begin｜>{before}<｜fim▁hole｜>{after}<｜fim▁end｜>"), "max_tokens": 64 })).await;
         if expected.replaces == 0 {

@@ -121,7 +121,7 @@ impl Source {
     fn bytes(&self) -> u64 {
         match self {
             Source::Nano => nano_bytes(),
-            Source::Gguf(path) | Source::Folder(path) => crate::models::bytes(path),
+            Source::Gguf(path) | Source::Folder(path) => crate::model::store::size(path),
         }
     }
 

@@ -9,7 +9,7 @@
 //! ```
 //! **Batch invariance.** The logits of a position have the same bits whether its tokens came one by one, in chunks or all
 //! at once, and wherever their blocks lie: every output element is summed in an order that depends on its own row and
-//! position only (see `product`, `q8`, `attention`, `moe`). This holds for every weight format.
+//! position only (see `product`, `blocks`, `attention`, `moe`). This holds for every weight format.
 use super::config::Config;
 use super::error::{ModelError, Result};
 use super::matrix::Matrix;
@@ -27,15 +27,18 @@ use std::path::Path;
 use view::{Out, Rows};
 
 mod attention;
+mod blocks;
 pub(crate) mod lanes;
+pub mod limits;
 mod linear;
 mod math;
 mod moe;
 mod product;
-mod q8;
 mod rope;
+mod rounded;
 mod scratch;
 mod view;
+mod vnni;
 
 /// Most tokens that go through the layers together: it bounds the scratch buffers.
 const PIECE: usize = 512;
@@ -101,6 +104,16 @@ impl Cpu {
     /// The format of most weights: "F32", "BF16", "Q8_0", "Q4K", …
     pub fn format(&self) -> String {
         format!("{:?}", self.weights.format())
+    }
+
+    /// Bytes of weights that a decoded token reads, and multiply-adds with weights that it takes.
+    pub fn per_token(&self) -> (usize, usize) {
+        self.weights.per_token(&self.config)
+    }
+
+    /// What this machine allows the model's threads. Takes a second and a gigabyte.
+    pub fn limits(&self) -> limits::Limits {
+        limits::limits(self.run.level, &self.threads)
     }
 
     /// Makes the positions of a block from `slot` on read as NaN. For tests: a freed slot must never be read again.

@@ -84,7 +84,8 @@ pub struct Vocabulary {
 impl Vocabulary {
     /// Reads the vocabulary of a GGUF file. Only the header's pages are touched.
     pub fn read(path: &Path) -> Result<Self> {
-        let map = super::source::map(path)?;
+        let path = super::store::first(path)?;
+        let map = super::source::map(&path)?;
         vocabulary(&Header::read(&path.display().to_string(), &map)?)
     }
 

@@ -77,6 +77,11 @@ impl Matrix {
         Self { format, rows, cols, data }
     }
 
+    /// A copy of numbers.
+    pub fn of_f32(rows: usize, cols: usize, values: &[f32]) -> Self {
+        Self::new(Format::F32, rows, cols, Slice::of_f32(values))
+    }
+
     /// Rows `first..first + count`, still in place.
     pub fn part(&self, first: usize, count: usize) -> Self {
         let row = self.row_bytes();

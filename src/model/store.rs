@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 mod safetensors;
+mod split;
 
 /// A tensor that nobody has asked for yet: its bytes lie inside the source, its format may be unknown.
 struct Entry {
@@ -52,24 +53,32 @@ impl Store {
         if path.is_dir() {
             return safetensors::open(path);
         }
-        let map = source::map(path)?;
-        Self::gguf(&path.display().to_string(), Source::Map(map))
+        let files = split::files(path)?;
+        let sources = files.iter().map(|file| Ok((file.display().to_string(), Arc::new(Source::Map(source::map(file)?)))));
+        Self::gguf(&path.display().to_string(), &sources.collect::<Result<Vec<_>>>()?)
     }
 
     /// Opens a GGUF file that is part of the program.
     pub fn from_static(name: &str, bytes: &'static [u8]) -> Result<(Self, Config)> {
-        Self::gguf(name, Source::Static(bytes))
+        Self::gguf(name, &[(name.to_owned(), Arc::new(Source::Static(bytes)))])
     }
 
-    fn gguf(name: &str, source: Source) -> Result<(Self, Config)> {
-        let source = Arc::new(source);
-        let header = Header::read(name, source.bytes())?;
-        let config = config::from_gguf(&header)?;
-        let file: Arc<str> = name.into();
-        let entries = header.tensors.iter();
-        let entries = entries.map(|(tensor, info)| Ok((tensor.clone(), Entry::gguf(&source, &file, tensor, info)?)));
-        let tensors = entries.collect::<Result<_>>()?;
-        check_end(&header, &tensors)?;
+    /// A model in one file or several.
+    fn gguf(name: &str, sources: &[(String, Arc<Source>)]) -> Result<(Self, Config)> {
+        let mut tensors = HashMap::new();
+        let mut first: Option<Header> = None;
+        for (i, (file, source)) in sources.iter().enumerate() {
+            let header = Header::read(file, source.bytes())?;
+            split::check(&header, i, sources.len())?;
+            add(&header, source, &mut tensors)?;
+            match &mut first {
+                // The configuration asks for the shape of one tensor and whether there is another.
+                Some(first) => first.tensors.extend(header.tensors),
+                None => first = Some(header),
+            }
+        }
+        let config = first.as_ref().map(config::from_gguf);
+        let config = config.unwrap_or_else(|| Err(ModelError::corrupt(name, "has no parts")))?;
         Ok((Self { naming: Naming::Ggml, name: name.into(), tensors }, config))
     }
 
@@ -119,6 +128,16 @@ impl Store {
     }
 }
 
+/// Bytes of a checkpoint's files on disk; 0 where there is nothing.
+pub fn size(path: &Path) -> u64 {
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());
+    if !path.is_dir() {
+        return split::files(path).map_or(0, |files| files.iter().map(|f| size(f)).sum());
+    }
+    let files = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    files.filter(|f| f.extension().is_some_and(|e| e == "safetensors")).map(|f| size(&f)).sum()
+}
+
 /// Bytes of a tensor; `None` where its rows are not whole blocks or the size overflows.
 fn bytes_of(format: Format, shape: &[usize]) -> Option<usize> {
     let (last, rest) = shape.split_last()?;
@@ -140,6 +159,28 @@ impl Entry {
         let (source, file, shape) = (source.clone(), file.clone(), info.shape.clone());
         Ok(Self { source, file, format, shape, offset: info.offset, len })
     }
+}
+
+/// Adds the tensors of one GGUF file.
+fn add(header: &Header, source: &Arc<Source>, tensors: &mut HashMap<String, Entry>) -> Result<()> {
+    let file: Arc<str> = header.file.as_str().into();
+    let mut mine = HashMap::new();
+    for (tensor, info) in &header.tensors {
+        mine.insert(tensor.clone(), Entry::gguf(source, &file, tensor, info)?);
+    }
+    check_end(header, &mine)?;
+    for (tensor, entry) in mine {
+        if tensors.contains_key(&tensor) {
+            return Err(ModelError::tensor(&file, &tensor, "is in two parts of the model"));
+        }
+        tensors.insert(tensor, entry);
+    }
+    Ok(())
+}
+
+/// The file with the metadata of a GGUF model.
+pub fn first(path: &Path) -> Result<std::path::PathBuf> {
+    Ok(split::files(path)?.swap_remove(0))
 }
 
 /// A file that goes on after its last tensor is not the file that was published (two downloads in one, say).

@@ -94,6 +94,23 @@ impl Weights {
         })
     }
 
+    /// Bytes of weights that one token reads, and multiply-adds that it takes.
+    pub fn per_token(&self, config: &Config) -> (usize, usize) {
+        let (mut bytes, mut work) = (self.embedding.row_bytes(), 0);
+        let mut add = |m: &Matrix| {
+            bytes += m.bytes().len();
+            work += m.rows * m.cols;
+        };
+        add(&self.head);
+        for layer in &self.layers {
+            layer.query.each(&mut add);
+            let (Keys::Rows(keys) | Keys::Columns(keys)) = &layer.keys;
+            keys.iter().chain(&layer.values).chain([&layer.latent, &layer.output]).for_each(&mut add);
+            layer.ffn.used(config, &mut add);
+        }
+        (bytes, work)
+    }
+
     /// The format that holds most of the bytes.
     pub fn format(&self) -> Format {
         let mut bytes: HashMap<Format, usize> = HashMap::new();
@@ -107,7 +124,28 @@ impl Weights {
     }
 }
 
+impl Query {
+    fn each(&self, f: &mut impl FnMut(&Matrix)) {
+        match self {
+            Self::Full(full) => f(full),
+            Self::Low { down, up, .. } => [down, up].into_iter().for_each(f),
+        }
+    }
+}
+
 impl Ffn {
+    /// The matrices that one token meets; experts are of one size.
+    fn used(&self, config: &Config, f: &mut impl FnMut(&Matrix)) {
+        let mut all = |m: &Mlp| [&m.gate, &m.up, &m.down].into_iter().for_each(&mut *f);
+        match self {
+            Self::Dense(mlp) => all(mlp),
+            Self::Mixture { router, experts, shared } => {
+                experts.iter().take(config.chosen).chain(shared).for_each(all);
+                f(router);
+            }
+        }
+    }
+
     fn each(&self, f: &mut impl FnMut(&Matrix)) {
         let mlps = match self {
             Self::Dense(mlp) => std::slice::from_ref(mlp),

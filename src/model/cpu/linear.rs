@@ -1,15 +1,15 @@
-//! A product with a weight matrix of any format, over the cores when that pays.
+//! Products with weight matrices of any format, over the cores when that pays.
 //!
 //! ```text
-//! linear(Q8_0 matrix [10944, 2048], 16 rows of 2048)
-//!     -> round the 16 rows once -> chunks of outputs, a core each -> 16 rows of 10944
+//! products([gate of expert 3 · 2 rows, up of expert 3 · 2 rows, gate of expert 9 · 1 row, …])
+//!     -> pieces of 64 outputs -> all pieces of all products, spread over the cores at once
 //! ```
-use super::lanes::Level;
+use super::blocks;
+use super::lanes::{Element, Level};
 use super::product::{self, Block};
-use super::q8::{self, Quantised};
+use super::rounded::{Input, Rounded};
 use super::view::{Out, Rows};
 use crate::model::matrix::{Format, Matrix};
-use candle_core::quantized::k_quants::{self as k, GgmlType};
 use rayon::prelude::*;
 use std::cell::RefCell;
 
@@ -18,34 +18,83 @@ const WORTH: usize = 1 << 17;
 /// Outputs of one piece of work: a multiple of every kernel's width.
 const PIECE: usize = 64;
 
+/// Whether so many multiply-adds are worth a second core.
+pub fn worth(work: usize) -> bool {
+    work >= 2 * WORTH && rayon::current_num_threads() > 1
+}
+
 /// Runs `f(0)`, …, `f(tasks - 1)`, side by side where there is enough `work` (multiply-adds in all).
 pub fn spread(tasks: usize, work: usize, f: impl Fn(usize) + Send + Sync) {
-    if work < 2 * WORTH || tasks < 2 || rayon::current_num_threads() < 2 {
+    if tasks < 2 || !worth(work) {
         return (0..tasks).for_each(f);
     }
     let least = (tasks * WORTH / work).max(1);
     (0..tasks).into_par_iter().with_min_len(least).for_each(f);
 }
 
+/// out = x · Wᵀ for `out.rows` rows of `x` from `first` on. `out` has a column for each row of `w`; its contents are
+/// replaced.
+pub struct Product<'a> {
+    pub w: &'a Matrix,
+    pub x: Input<'a>,
+    pub first: usize,
+    pub out: Out<'a>,
+}
+
+impl Product<'_> {
+    fn check(&self) {
+        let (w, x, out) = (self.w, self.x.rows, self.out);
+        assert!(x.cols == w.cols && x.n >= self.first + out.rows && out.cols == w.rows, "a product of unequal sizes");
+    }
+
+    fn work(&self) -> usize {
+        self.w.rows * self.w.cols * self.out.rows
+    }
+
+    /// Outputs `o..o + count`.
+    fn piece(&self, level: Level, o: usize, count: usize) {
+        let (w, out) = (self.w, self.out.part(0, self.out.rows, o, count));
+        match w.format {
+            Format::F32 => self.floats::<f32>(level, o, out),
+            Format::F16 => self.floats::<half::f16>(level, o, out),
+            Format::BF16 => self.floats::<half::bf16>(level, o, out),
+            format => {
+                let row = w.row_bytes();
+                blocks::rows(level, format, self.x.rounded, self.first, &w.bytes()[o * row..(o + count) * row], out);
+            }
+        }
+    }
+
+    fn floats<E: Element>(&self, level: Level, o: usize, out: Out<'_>) {
+        let all = Block::<E>::new(self.w.values(), self.w.rows, self.w.cols, self.w.cols);
+        product::rows(level, self.x.rows.part(self.first, out.rows), all.part(o, out.cols), out);
+    }
+}
+
+/// Computes all products; their outputs must not overlap.
+pub fn products(level: Level, all: &[Product<'_>]) {
+    all.iter().for_each(Product::check);
+    let work = all.iter().map(Product::work).sum();
+    let pieces = |p: &Product| p.w.rows.div_ceil(PIECE);
+    let run = |p: &Product, i: usize| p.piece(level, i * PIECE, PIECE.min(p.w.rows - i * PIECE));
+    if let [only] = all {
+        return spread(pieces(only), work, |i| run(only, i));
+    }
+    let list: Vec<_> = all.iter().flat_map(|p| (0..pieces(p)).map(move |i| (p, i))).collect();
+    spread(list.len(), work, |at| run(list[at].0, list[at].1));
+}
+
 /// out = x · Wᵀ. `out` has a column for each row of `w`; its contents are replaced.
 pub fn linear(level: Level, w: &Matrix, x: Rows<'_>, out: Out<'_>) {
-    assert!(x.cols == w.cols && out.rows >= x.n && out.cols == w.rows, "a product of unequal sizes");
+    thread_local!(static ROUNDED: RefCell<Rounded> = RefCell::default());
     if x.n == 0 {
         return;
     }
-    match w.format {
-        Format::F32 => floats::<f32>(level, w, x, out),
-        Format::F16 => floats::<half::f16>(level, w, x, out),
-        Format::BF16 => floats::<half::bf16>(level, w, x, out),
-        Format::Q8_0 => bytes(level, w, x, out),
-        Format::Q4_0 => blocks::<k::BlockQ4_0>(w, x, out),
-        Format::Q4_1 => blocks::<k::BlockQ4_1>(w, x, out),
-        Format::Q5_0 => blocks::<k::BlockQ5_0>(w, x, out),
-        Format::Q5_1 => blocks::<k::BlockQ5_1>(w, x, out),
-        Format::Q4K => blocks::<k::BlockQ4K>(w, x, out),
-        Format::Q5K => blocks::<k::BlockQ5K>(w, x, out),
-        Format::Q6K => blocks::<k::BlockQ6K>(w, x, out),
-    }
+    // Taken out, not borrowed: while this thread waits for the others it may be given another product to do.
+    let mut rounded = ROUNDED.take();
+    let x = rounded.fill(level, x, &[w.format]);
+    products(level, &[Product { w, x, first: 0, out: out.part(0, x.rows.n, 0, out.cols) }]);
+    ROUNDED.set(rounded);
 }
 
 /// out += x · W for a matrix of plain numbers: `x` has a column for each row of `w`.
@@ -59,50 +108,11 @@ pub fn linear_columns(level: Level, w: &Matrix, x: Rows<'_>, out: Out<'_>) {
     }
 }
 
-/// Calls `f(first, count)` for pieces of a matrix's outputs.
-fn pieces(w: &Matrix, n: usize, f: impl Fn(usize, usize) + Send + Sync) {
-    let work = w.rows * w.cols * n;
-    spread(w.rows.div_ceil(PIECE), work, |i| f(i * PIECE, PIECE.min(w.rows - i * PIECE)));
-}
-
-fn floats<E: super::lanes::Element>(level: Level, w: &Matrix, x: Rows<'_>, out: Out<'_>) {
-    let all = Block::<E>::new(w.values(), w.rows, w.cols, w.cols);
-    pieces(w, x.n, |o, count| product::rows(level, x, all.part(o, count), out.part(0, x.n, o, count)));
-}
-
-fn bytes(level: Level, w: &Matrix, x: Rows<'_>, out: Out<'_>) {
-    thread_local!(static ROUNDED: RefCell<Quantised> = RefCell::default());
-    // Taken out, not borrowed: while this thread waits for the others it may be given another product to do.
-    let mut rounded = ROUNDED.take();
-    rounded.fill(level, x);
-    let row = w.row_bytes();
-    pieces(w, x.n, |o, count| {
-        q8::rows(level, &rounded, x.n, &w.bytes()[o * row..(o + count) * row], out.part(0, x.n, o, count));
-    });
-    ROUNDED.set(rounded);
-}
-
-/// candle's dot products: one row at a time, so the same bits in every batch.
-fn blocks<T: GgmlType>(w: &Matrix, x: Rows<'_>, out: Out<'_>) {
-    type Partner<T> = <T as GgmlType>::VecDotType;
-    let per = x.cols / Partner::<T>::BLCK_SIZE;
-    let mut rounded = vec![Partner::<T>::zeros(); x.n * per];
-    rounded.chunks_exact_mut(per).enumerate().for_each(|(r, q)| Partner::<T>::from_float(x.get(r), q));
-    let (weights, row) = (w.blocks::<T>(), x.cols / T::BLCK_SIZE);
-    pieces(w, x.n, |o, count| {
-        for o in o..o + count {
-            let w = &weights[o * row..(o + 1) * row];
-            let dots = rounded.chunks_exact(per).map(|x| T::vec_dot(w.len() * T::BLCK_SIZE, w, x));
-            // SAFETY: pieces have columns of their own.
-            dots.enumerate().for_each(|(r, dot)| unsafe { out.set(r, o, dot) });
-        }
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::source::{Slice, Source};
+    use candle_core::quantized::k_quants::{self as k, GgmlType};
     use std::sync::Arc;
 
     fn numbers(n: usize, seed: u32) -> Vec<f32> {

@@ -4,6 +4,7 @@
 //! let queries = fit(&mut scratch.query, n * width);   // grows once, then costs nothing
 //! ```
 use super::moe::Route;
+use super::rounded::Rounded;
 
 /// The first `n` values of a buffer, which grows when it is too short. What they held before is left in them.
 pub fn fit(buffer: &mut Vec<f32>, n: usize) -> &mut [f32] {
@@ -51,4 +52,6 @@ pub struct Mlps {
     pub results: Vec<f32>,
     pub scores: Vec<f32>,
     pub routes: Vec<Route>,
+    /// Per expert at work: its rows, and what its gate made of them.
+    pub rounded: Vec<(Rounded, Rounded)>,
 }

@@ -26,6 +26,12 @@ impl<'a> Rows<'a> {
         Self::new(data, data.len() / cols, cols, cols)
     }
 
+    /// Rows `first..first + n`.
+    pub fn part(self, first: usize, n: usize) -> Self {
+        assert!(first + n <= self.n, "a part outside its rows");
+        Self { data: &self.data[if n == 0 { 0 } else { first * self.stride }..], n, ..self }
+    }
+
     /// One row.
     pub fn get(&self, i: usize) -> &'a [f32] {
         &self.data[i * self.stride..][..self.cols]
