@@ -11,6 +11,8 @@ use crate::cache::BlockId;
 
 pub mod config;
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod error;
 pub mod gguf;
 pub mod matrix;
