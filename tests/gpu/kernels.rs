@@ -55,7 +55,7 @@ pub fn gemv(bench: &Bench) {
     };
     for kind in KINDS {
         for cols in sizes(kind) {
-            for (n, t) in [(1, 1), (2, 2), (3, 4), (8, 8), (11, 8)] {
+            for (n, t) in [(1usize, 1usize), (2, 2), (3, 4), (8, 8), (11, 8)] {
                 for (norm, add) in [(false, false), (true, false), (false, true)] {
                     let (rows, ldx, ldy) = (37, cols + 8, 40);
                     let mut case = Case::new(bench);
@@ -170,8 +170,8 @@ pub fn experts(bench: &Bench) {
 
 pub fn router(bench: &Bench) {
     // (experts, chosen, groups, used): Lite, 236B, odd ones.
-    for (experts, chosen, groups, used, normalise) in [(64, 6, 0, 0, 0), (160, 6, 8, 3, 0), (12, 3, 4, 2, 1), (5, 5, 0, 0, 1)] {
-        for (n, t) in [(1, 1), (3, 8), (11, 8)] {
+    for (experts, chosen, groups, used, normalise) in [(64usize, 6usize, 0, 0, 0), (160, 6, 8, 3, 0), (12, 3, 4, 2, 1), (5, 5, 0, 0, 1)] {
+        for (n, t) in [(1usize, 1usize), (3, 8), (11, 8)] {
             let hidden = 264;
             let mut case = Case::new(bench);
             let (x, norm) = (case.f32(&numbers(n * hidden, 1)), case.f32(&numbers(hidden, 2)));
@@ -229,7 +229,7 @@ impl Pool {
 
 pub fn latent(bench: &Bench) {
     for (kernel, split, n, heads, nope, rope, lora) in [
-        ("latent_f32", false, 3, 2, 24, 10, 136),
+        ("latent_f32", false, 3usize, 2usize, 24usize, 10usize, 136usize),
         ("latent_f32", false, 1, 4, 32, 16, 64),
         ("latent_bf16", false, 2, 3, 128, 64, 512),
         ("latent_split", true, 5, 3, 128, 64, 512),
@@ -293,6 +293,7 @@ fn without(mut case: Case, at: At) -> Case {
 pub fn mla(bench: &Bench) {
     // (kernel, heads, kv_lora, rope, start, n, span)
     for (kernel, heads, lora, rope, start, n, span) in [
+        ("mla_decode", 1usize, 64usize, 16usize, 0usize, 1usize, 64usize),
         ("mla_decode", 4, 64, 16, 0, 1, 64),
         ("mla_decode", 19, 136, 10, 85, 3, 64),
         ("mla_decode", 16, 512, 64, 130, 1, 64),
@@ -345,7 +346,7 @@ pub fn mla(bench: &Bench) {
 
 pub fn combine(bench: &Bench) {
     for (kernel, n, heads, lora, v, splits) in
-        [("combine_f32", 2, 3, 72, 40, 5), ("combine_f32", 1, 2, 512, 128, 1), ("combine_bf16", 3, 2, 64, 33, 4), ("means_bf16", 3, 2, 136, 8, 3)]
+        [("combine_f32", 2usize, 3usize, 72usize, 40usize, 5usize), ("combine_f32", 1, 2, 512, 128, 1), ("combine_bf16", 3, 2, 64, 33, 4), ("means_bf16", 3, 2, 136, 8, 3)]
     {
         let mut case = Case::new(bench);
         let rows = n * heads;
@@ -386,7 +387,7 @@ pub fn gemm(bench: &Bench) {
             Kind::Q4K => 256,
             _ => 208,
         };
-        for (m, n, mode, gated) in [(70, 150, 0, false), (9, 33, 1, false), (65, 130, 2, false), (70, 70, 2, true), (3, 64, 2, true)] {
+        for (m, n, mode, gated) in [(70usize, 150usize, 0, false), (9, 33, 1, false), (65, 130, 2, false), (70, 70, 2, true), (3, 64, 2, true)] {
             let (lda, ldc) = (k + 8, n + 3);
             let mut case = Case::new(bench);
             let a = case.bf16(&numbers(m * lda, 1));
@@ -432,7 +433,7 @@ fn output(case: &mut Case, n: usize, mode: i32) -> At {
 fn grouped(bench: &Bench, kind: Kind, k: usize) {
     let tiles = [0, 0, 70, 0, 64, 70, 2, 70, 71, 3, 71, 135, -1, 0, 0, -2, 0, 0];
     for gated in [true, false] {
-        let (rows, n, tokens) = (135, 72, 40);
+        let (rows, n, tokens) = (135usize, 72usize, 40i32);
         let from: Vec<i32> = (0..rows as i32).map(|i| i * 11 % tokens).collect();
         let mut case = Case::new(bench);
         let a = case.bf16(&numbers(if gated { tokens as usize } else { rows } * k, 1));
@@ -461,7 +462,7 @@ fn grouped(bench: &Bench, kind: Kind, k: usize) {
 
 /// Two heads, columns side by side.
 fn batched(bench: &Bench) {
-    let (m, n, k) = (10, 136, 40);
+    let (m, n, k) = (10usize, 136usize, 40usize);
     let mut case = Case::new(bench);
     let (a, w) = (case.bf16(&numbers(m * 2 * k, 1)), case.bf16(&numbers(2 * n * k, 2)));
     let c = case.out_bf16(m * 2 * n, 5e-3);
@@ -483,7 +484,7 @@ fn batched(bench: &Bench) {
 }
 
 pub fn sort(bench: &Bench) {
-    for (n, chosen, experts) in [(3, 2, 5), (50, 6, 64), (200, 3, 4)] {
+    for (n, chosen, experts) in [(3usize, 2usize, 5usize), (50, 6, 64), (200, 3, 4)] {
         let ids: Vec<i32> = (0..n).flat_map(|t| (0..chosen).map(move |s| ((t * t + s * 3) % (experts - chosen + 1) + s) as i32)).collect();
         let most = infill::model::cuda::scratch::most_tiles(n * chosen, experts);
         let mut case = Case::new(bench);
@@ -534,7 +535,7 @@ pub fn sort(bench: &Bench) {
 }
 
 pub fn sample(bench: &Bench) {
-    for (vocab, limit, masked, next) in [(1000, 1000, false, 1), (5000, 4990, true, 1), (70, 64, true, 0)] {
+    for (vocab, limit, masked, next) in [(1000usize, 1000usize, false, 1), (5000, 4990, true, 1), (70, 64, true, 0)] {
         let mut logits: Vec<f32> = numbers(2 * vocab, 1).iter().map(|x| (x * 40.0).round() / 4.0).collect();
         // Ties, infinities, no numbers, and the best of all behind the limit.
         logits[5] = f32::NAN;

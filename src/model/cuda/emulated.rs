@@ -20,9 +20,10 @@ struct Inner {
     library: Library,
     /// 0: threads from first to last; 1: the other way; 2: shuffled.
     order: c_int,
-    /// The emulation runs one kernel at a time.
-    running: Mutex<()>,
 }
+
+/// The emulation runs one kernel at a time in the whole process.
+static RUNNING: Mutex<()> = Mutex::new(());
 
 type Emulate = unsafe extern "C" fn(*const c_char, *const u32, u32, u32, *const c_void, usize, c_int) -> c_int;
 type Reference = unsafe extern "C" fn(*const c_char, *const c_void, usize) -> c_int;
@@ -42,7 +43,7 @@ impl Emulated {
         // SAFETY: the library has no initialisers but the tables of its kernels.
         let library =
             unsafe { Library::new(library) }.with_context(|| format!("{}: run kernels/check, which compiles it", library.display()))?;
-        Ok(Self(Arc::new(Inner { library, order, running: Mutex::new(()) })))
+        Ok(Self(Arc::new(Inner { library, order })))
     }
 
     /// Runs the plain reference of a kernel; the addresses in `args` are host memory.
@@ -63,7 +64,7 @@ impl Emulated {
 impl Inner {
     fn launch(&self, launch: &Launch) -> Result<()> {
         let name = CString::new(launch.kernel.as_str())?;
-        let _alone = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the symbol has this type (kernels/emulate.h).
         let run: Symbol<Emulate> = unsafe { self.library.get(b"emulate\0") }?;
         let args = launch.args.as_ptr().cast();
