@@ -209,7 +209,15 @@ impl Cuda {
     ///
     /// # Errors
     /// As `forward`; logits that are no numbers.
-    pub fn greedy(&mut self, table: &[BlockId], start: usize, token: u32, allowed: Option<&[u32]>, limit: usize, steps: usize) -> Result<Vec<Pick>> {
+    pub fn greedy(
+        &mut self,
+        table: &[BlockId],
+        start: usize,
+        token: u32,
+        allowed: Option<&[u32]>,
+        limit: usize,
+        steps: usize,
+    ) -> Result<Vec<Pick>> {
         ensure!((1..=STEPS).contains(&steps), "{steps} steps at once; 1 to {STEPS} are possible");
         self.check(table, start, steps, &[token], 1)?;
         self.prepare(table, start + steps, start, &[token])?;
@@ -357,6 +365,15 @@ impl Backend for Cuda {
             all.extend(self.piece(table, start + done, part, wanted)?);
         }
         Ok(all)
+    }
+
+    fn steps(&self) -> usize {
+        STEPS
+    }
+
+    fn ahead(&mut self, table: &[BlockId], start: usize, token: u32, limit: usize, steps: usize) -> Result<Vec<(u32, f32)>> {
+        let picks = self.greedy(table, start, token, None, limit, steps)?;
+        Ok(picks.into_iter().map(|p| (p.token, p.logprob)).collect())
     }
 
     fn copy_block(&mut self, from: BlockId, to: BlockId, slots: usize) {

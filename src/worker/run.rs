@@ -20,6 +20,18 @@ pub enum Fault {
     Failed(EngineError),
 }
 
+/// Steps that a backend takes by itself between two looks at the queue.
+const AHEAD: usize = 8;
+
+/// What came of letting the backend run ahead.
+enum Ahead {
+    /// It does not, or more than the most probable token is wanted.
+    No,
+    /// All it chose is accepted; the last one has still to run.
+    Next(u32),
+    Finished(Finish),
+}
+
 /// Tokens that may be missing at the end of a prompt while it still counts as cached.
 const FEW: usize = 4;
 
@@ -150,10 +162,18 @@ impl Machine {
             }
             sequence.truncate(verified);
             drafter.learn(draft.len(), right);
-            self.give_way(decoding)?;
-            draft = self.draft(&drafter, sequence, choice.token, decoding);
             right = 0;
-            let step: Vec<u32> = std::iter::once(choice.token).chain(draft.iter().copied()).collect();
+            let mut next = choice.token;
+            loop {
+                self.give_way(decoding)?;
+                draft = self.draft(&drafter, sequence, next, decoding);
+                match self.ahead(sequence, next, draft.is_empty(), decoding)? {
+                    Ahead::Next(token) => next = token,
+                    Ahead::Finished(finish) => return Ok(decoding.finish(finish)),
+                    Ahead::No => break,
+                }
+            }
+            let step: Vec<u32> = std::iter::once(next).chain(draft.iter().copied()).collect();
             logits = self.extend(sequence, &step, step.len())?;
             decoding.count(step.len());
             if decoding.usage.first_token.is_none() {
@@ -161,6 +181,31 @@ impl Machine {
                 self.rows.keep(&sequence.tokens[..sequence.tokens.len() - draft.len()], &logits[..vocab]);
             }
         }
+    }
+
+    /// Lets a backend that chooses by itself take several steps, where the most probable token is all that is wanted.
+    fn ahead(&mut self, sequence: &mut Sequence, next: u32, plain: bool, decoding: &mut Decoding) -> Result<Ahead, Fault> {
+        let plain = plain && decoding.held.is_empty() && decoding.rank == 0 && decoding.usage.first_token.is_some();
+        let room = self.backend.context().min(self.cache.capacity() * self.cache.block_size()).saturating_sub(sequence.tokens.len());
+        let left = decoding.max_tokens.saturating_sub(decoding.usage.generated).min(room);
+        let steps = self.backend.steps().min(AHEAD).min(left);
+        if !plain || steps < 2 {
+            return Ok(Ahead::No);
+        }
+        let chosen = self.leap(sequence, next, steps)?;
+        let before = sequence.tokens.len() - steps + 1;
+        for (i, (token, logprob)) in chosen.iter().enumerate() {
+            let end = if self.tokens.is_special(*token) {
+                Some(Finish::Stop)
+            } else {
+                decoding.accept(Choice { token: *token, logprob: *logprob }, self.tokens.bytes(*token))
+            };
+            if let Some(finish) = end {
+                sequence.truncate(before + i);
+                return Ok(Ahead::Finished(finish));
+            }
+        }
+        Ok(chosen.last().map_or(Ahead::No, |last| Ahead::Next(last.0)))
     }
 
     /// The next token; `None` ends the answer.

@@ -22,8 +22,7 @@ pub struct Bench {
 impl Bench {
     /// `INFILL_TEST_DEVICE`: `cuda:N`, or `emulated` with threads in order 0, 1 or 2 (`emulated:2`).
     pub fn from_environment() -> Bench {
-        let kernels = std::env::var_os("INFILL_KERNELS")
-            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/kernels/libkernels.so"), PathBuf::from);
+        let kernels = std::env::var_os("INFILL_KERNELS").map_or_else(|| root().join("target/kernels/libkernels.so"), PathBuf::from);
         let library = Emulated::open(&kernels).unwrap();
         let device = std::env::var("INFILL_TEST_DEVICE").unwrap_or_else(|_| "emulated:0".into());
         let (kind, number) = device.split_once(':').unwrap_or((&device, "0"));
@@ -126,7 +125,14 @@ impl<'a> Case<'a> {
     }
 
     /// Runs both, compares all outputs, and returns the device's.
-    pub fn run<A: Args>(&self, kernel: &str, reference: &str, grid: [usize; 3], shared: usize, args: impl Fn(&dyn Fn(At) -> Ptr) -> A) -> Vec<Vec<u8>> {
+    pub fn run<A: Args>(
+        &self,
+        kernel: &str,
+        reference: &str,
+        grid: [usize; 3],
+        shared: usize,
+        args: impl Fn(&dyn Fn(At) -> Ptr) -> A,
+    ) -> Vec<Vec<u8>> {
         self.run_with(256, kernel, reference, grid, shared, args)
     }
 
@@ -184,7 +190,9 @@ pub fn halves(bytes: &[u8]) -> Vec<f32> {
 
 fn compare(what: &str, kind: Type, got: &[u8], want: &[u8], tolerance: f32) {
     let (got, want) = match kind {
-        Type::Bytes => return assert!(got == want, "{what}: {:?} … and not {:?} …", &got[..got.len().min(64)], &want[..want.len().min(64)]),
+        Type::Bytes => {
+            return assert!(got == want, "{what}: {:?} … and not {:?} …", &got[..got.len().min(64)], &want[..want.len().min(64)]);
+        }
         Type::F32 => (floats(got), floats(want)),
         Type::Bf16 => (halves(got), halves(want)),
     };
@@ -196,6 +204,22 @@ fn compare(what: &str, kind: Type, got: &[u8], want: &[u8], tolerance: f32) {
         let same = (g.is_nan() && w.is_nan()) || g == w;
         assert!(same || (g - w).abs() <= tolerance * (rms + w.abs()), "{what}[{i}] of {}: {g}, not {w} (rms {rms})", got.len());
     }
+}
+
+/// The repository: where this was built, or INFILL_ROOT where it was carried to.
+fn root() -> PathBuf {
+    std::env::var_os("INFILL_ROOT").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from)
+}
+
+/// The folder of one reference checkpoint.
+pub fn reference(shape: &str) -> PathBuf {
+    root().join("fixtures/reference").join(shape)
+}
+
+/// The tokens of a prompt of the reference.
+pub fn prompt(shape: &str, name: &str) -> Vec<u32> {
+    let all = candle_core::safetensors::load(reference(shape).join("reference.safetensors"), &candle_core::Device::Cpu).unwrap();
+    all[&format!("{name}.ids")].to_vec1::<i64>().unwrap().into_iter().map(|i| i as u32).collect()
 }
 
 /// Numbers in -1..1.

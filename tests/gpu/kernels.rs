@@ -57,10 +57,10 @@ pub fn gemv(bench: &Bench) {
         for cols in sizes(kind) {
             for (n, t) in [(1usize, 1usize), (2, 2), (3, 4), (8, 8), (11, 8)] {
                 for (norm, add) in [(false, false), (true, false), (false, true)] {
-                    let (rows, ldx, ldy) = (37, cols + 8, 40);
+                    let (rows, ldx, ldy) = (37, cols + 32, 40);
                     let mut case = Case::new(bench);
                     let w = weights(&mut case, kind, rows, cols, 1);
-                    let x = case.f32(&whole((n - 1) * ldx + ldx, 2));
+                    let x = case.f32(&whole(n * ldx, 2));
                     // Powers of two: what is rounded to eight bits stays exact.
                     let scale: Vec<f32> = (0..cols).map(|_| 0.5).collect();
                     let norms = case.f32(&scale);
@@ -214,7 +214,7 @@ impl Pool {
     fn new(positions: usize, written: usize, layers: usize, width: usize) -> Pool {
         let count = positions.div_ceil(16);
         let table: Vec<i32> = (0..count).map(|i| ((i * 7 + 3) % (count + 2)) as i32).collect();
-        let table: Vec<i32> = if (count + 2) % 7 == 0 { (0..count).rev().map(|i| i as i32 + 1).collect() } else { table };
+        let table: Vec<i32> = if (count + 2).is_multiple_of(7) { (0..count).rev().map(|i| i as i32 + 1).collect() } else { table };
         let mut values = vec![f32::NAN; (count + 2) * layers * 16 * width];
         let random = numbers(written * layers * width, 77);
         for p in 0..written {
@@ -317,7 +317,9 @@ pub fn mla(bench: &Bench) {
         let acc = case.out_f32(splits * n * heads * lora, tolerance);
         let ml = case.out_f32(splits * n * heads * 2, if tiles { 2e-3 } else { 2e-5 });
         let (grid, shared) = match kernel {
-            "mla_decode" => ([splits, heads.div_ceil(16), n], ((16 * (width + 1) + 3) / 4 * 4 + 16 * 16 + 48) * 4 + 16 * (width + 2) * 2),
+            "mla_decode" => {
+                ([splits, heads.div_ceil(16), n], ((16 * (width + 1)).div_ceil(4) * 4 + 16 * 16 + 48) * 4 + 16 * (width + 2) * 2)
+            }
             "mla_tiles_1" => ([splits, (n * heads).div_ceil(16), 1], (16 + 64) * 584 * 2 + 16 * 68 * 4),
             "mla_tiles_4" => ([splits, (n * heads).div_ceil(64), 1], (64 + 16) * 584 * 2 + 64 * 20 * 4),
             _ => ([splits, (n * heads).div_ceil(64), 1], (64 + 32) * 584 * 2 + 64 * 20 * 4),
@@ -345,9 +347,12 @@ pub fn mla(bench: &Bench) {
 }
 
 pub fn combine(bench: &Bench) {
-    for (kernel, n, heads, lora, v, splits) in
-        [("combine_f32", 2usize, 3usize, 72usize, 40usize, 5usize), ("combine_f32", 1, 2, 512, 128, 1), ("combine_bf16", 3, 2, 64, 33, 4), ("means_bf16", 3, 2, 136, 8, 3)]
-    {
+    for (kernel, n, heads, lora, v, splits) in [
+        ("combine_f32", 2usize, 3usize, 72usize, 40usize, 5usize),
+        ("combine_f32", 1, 2, 512, 128, 1),
+        ("combine_bf16", 3, 2, 64, 33, 4),
+        ("means_bf16", 3, 2, 136, 8, 3),
+    ] {
         let mut case = Case::new(bench);
         let rows = n * heads;
         let mut ml: Vec<f32> = numbers(splits * rows * 2, 1).iter().map(|x| x * 4.0).collect();
@@ -387,7 +392,9 @@ pub fn gemm(bench: &Bench) {
             Kind::Q4K => 256,
             _ => 208,
         };
-        for (m, n, mode, gated) in [(70usize, 150usize, 0, false), (9, 33, 1, false), (65, 130, 2, false), (70, 70, 2, true), (3, 64, 2, true)] {
+        for (m, n, mode, gated) in
+            [(70usize, 150usize, 0, false), (9, 33, 1, false), (65, 130, 2, false), (70, 70, 2, true), (3, 64, 2, true)]
+        {
             let (lda, ldc) = (k + 8, n + 3);
             let mut case = Case::new(bench);
             let a = case.bf16(&numbers(m * lda, 1));
@@ -514,7 +521,10 @@ pub fn sort(bench: &Bench) {
         for tile in tiles.chunks_exact(3).filter(|t| t[0] >= 0) {
             assert_eq!(tile[1], row, "tiles follow each other");
             let end = tile[2].min(tile[1] + 64);
-            assert!((tile[1]..end).all(|r| expert_of[r as usize] == tile[0]) && tile[2] as usize == expert_of.partition_point(|e| *e <= tile[0]));
+            assert!(
+                (tile[1]..end).all(|r| expert_of[r as usize] == tile[0])
+                    && tile[2] as usize == expert_of.partition_point(|e| *e <= tile[0])
+            );
             row = end;
         }
         assert_eq!(row as usize, n * chosen);
@@ -601,7 +611,14 @@ pub fn small(bench: &Bench) {
         let w = weights(&mut case, kind, 9, cols, 1);
         let (tokens, x) = (case.i32(&[8, 0, 3]), case.out_f32(3 * cols, 1e-6));
         let name = format!("embed_{}", kind.suffix());
-        case.run(&name, &name, [3, 1, 1], 0, |at| Embed { w: at(w.data), scales: at(w.scales), tokens: at(tokens), x: at(x), vocab: 9, cols: int(cols) });
+        case.run(&name, &name, [3, 1, 1], 0, |at| Embed {
+            w: at(w.data),
+            scales: at(w.scales),
+            tokens: at(tokens),
+            x: at(x),
+            vocab: 9,
+            cols: int(cols),
+        });
     }
     for (cols, with_delta) in [(72, false), (2056, true)] {
         let ldx = cols + 4;
@@ -625,7 +642,15 @@ pub fn small(bench: &Bench) {
     let mut case = Case::new(bench);
     let pool = case.bf16(&numbers(4 * layers * 16 * width, 1));
     let pool = case.also_out(pool, 0.0);
-    case.run("copy_block", "copy_block", [layers, 1, 1], 0, |at| CopyBlock { pool: at(pool), from: 2, to: 1, slots: 5, layers: int(layers), width: int(width), unused: 0 });
+    case.run("copy_block", "copy_block", [layers, 1, 1], 0, |at| CopyBlock {
+        pool: at(pool),
+        from: 2,
+        to: 1,
+        slots: 5,
+        layers: int(layers),
+        width: int(width),
+        unused: 0,
+    });
 }
 
 /// The launches that a pass makes are of kernels that exist, in both targets.

@@ -2,8 +2,8 @@
 //!
 //! The CPU keeps latents in f32, the device in bf16, so logits differ by about 2^-8 of their size; a wrong index, scale or order differs by all
 //! of it.
-use crate::bench::{Bench, numbers};
-use crate::checkpoint::{Layout, gguf, prompt, reference, shuffled};
+use crate::bench::{Bench, numbers, prompt, reference};
+use crate::checkpoint::{Layout, gguf, shuffled};
 use candle_core::quantized::GgmlDType;
 use infill::cache::BlockId;
 use infill::model::cpu::Cpu;
@@ -28,22 +28,22 @@ fn run(model: &mut dyn Backend, table: &[BlockId], ids: &[u32], chunk: usize) ->
     pieces.flat_map(|(i, piece)| model.forward(table, i * chunk, piece, piece.len()).unwrap()).collect()
 }
 
-/// (root mean square of the difference over that of the reference, share of rows with the same best token).
-fn apart(got: &[f32], want: &[f32], vocab: usize) -> (f32, f32) {
+/// How far each row of logits is off, as a share of the row's size, sorted.
+fn apart(got: &[f32], want: &[f32], vocab: usize) -> Vec<f32> {
     assert_eq!(got.len(), want.len());
-    let square = |x: f32| f64::from(x) * f64::from(x);
-    let off: f64 = got.iter().zip(want).map(|(g, w)| square(g - w)).sum();
-    let all: f64 = want.iter().map(|w| square(*w)).sum();
-    let best = |row: &[f32]| (0..row.len()).fold(0, |b, i| if row[i] > row[b] { i } else { b });
-    let rows = got.chunks_exact(vocab).zip(want.chunks_exact(vocab));
-    let same = rows.clone().filter(|(g, w)| best(g) == best(w)).count() as f32 / rows.len() as f32;
-    ((off / all).sqrt() as f32, same)
+    let norm = |row: &mut dyn Iterator<Item = f32>| row.map(|x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+    let off = |g: &[f32], w: &[f32]| norm(&mut g.iter().zip(w).map(|(g, w)| g - w)) / norm(&mut w.iter().copied());
+    let mut all: Vec<f32> = got.chunks_exact(vocab).zip(want.chunks_exact(vocab)).map(|(g, w)| off(g, w) as f32).collect();
+    all.sort_by(f32::total_cmp);
+    all
 }
 
+/// Half of the rows within `tolerance`, and at most a fifth far from it: a latent in sixteen bits sends a few tokens to other experts.
 fn near(what: &str, got: &[f32], want: &[f32], vocab: usize, tolerance: f32) {
-    let (off, same) = apart(got, want, vocab);
-    println!("{what}: off by {off:.1e} of the logits' size, same best token in {:.0} %", same * 100.0);
-    assert!(off < tolerance, "{what}: off by {off}, {same} the same");
+    let off = apart(got, want, vocab);
+    let far = off.iter().filter(|x| x.is_nan() || **x >= 4.0 * tolerance).count();
+    println!("{what}: rows off by {:.1e} (median), {:.1e} (worst); {far} of {} far off", off[off.len() / 2], off[off.len() - 1], off.len());
+    assert!(off[off.len() / 2] < tolerance && far * 5 <= off.len(), "{what}: {off:?}");
 }
 
 pub fn few_tokens_agree_with_the_cpu(bench: &Bench) {
@@ -53,7 +53,7 @@ pub fn few_tokens_agree_with_the_cpu(bench: &Bench) {
         for chunk in [1, 3, 8] {
             let mut model = open(bench, &reference(shape), Precision::Bf16);
             let got = run(&mut model, &shuffled(20), ids, chunk);
-            near(&format!("{shape}, {chunk} at a time"), &got, &want, 512, 0.02);
+            near(&format!("{shape}, {chunk} at a time"), &got, &want, 512, 0.012);
         }
     }
 }
@@ -66,12 +66,12 @@ pub fn many_tokens_agree_with_the_cpu(bench: &Bench) {
             let mut model = open(bench, &reference(shape), Precision::Bf16);
             let got = run(&mut model, &shuffled(75), ids, chunk);
             // Activations are bf16 too.
-            near(&format!("{shape}, {chunk} at a time"), &got, &want, 512, 0.05);
+            near(&format!("{shape}, {chunk} at a time"), &got, &want, 512, 0.015);
         }
         let mut model = open(bench, &reference(shape), Precision::Bf16);
         assert!(model.forward(&shuffled(75), 0, &ids[..70], 0).unwrap().is_empty());
-        let last = model.forward(&shuffled(75), 70, &ids[70..], 2).unwrap();
-        near("prefilled, then five", &last, &want[73 * 512..], 512, 0.05);
+        let last = model.forward(&shuffled(75), 70, &ids[70..], 5).unwrap();
+        near("prefilled, then five", &last, &want[70 * 512..], 512, 0.015);
     }
 }
 
@@ -87,7 +87,7 @@ pub fn warm_is_cold(bench: &Bench) {
     assert!(again == cold[40 * 512..], "the same kernels over the same latents give the same bits");
     // One by one other kernels run.
     let single = run(&mut model, &table, ids, 1);
-    near("one by one", &single, &cold, 512, 0.05);
+    near("one by one", &single, &cold, 512, 0.015);
     let twice = run(&mut model, &table, ids, 1);
     assert!(single == twice, "and they give their own bits again");
 }
@@ -97,7 +97,10 @@ pub fn decoding_on_the_device_is_decoding_step_by_step(bench: &Bench) {
     let (mut model, table) = (open(bench, &reference("lite"), Precision::Bf16), shuffled(64));
     let (start, steps) = (15, 9);
     let best = |row: &[f32], allowed: &dyn Fn(usize) -> bool| {
-        (0..row.len()).filter(|i| allowed(*i)).fold(None, |b: Option<usize>, i| if b.is_none_or(|b| row[i] > row[b]) { Some(i) } else { b }).unwrap()
+        (0..row.len())
+            .filter(|i| allowed(*i))
+            .fold(None, |b: Option<usize>, i| if b.is_none_or(|b| row[i] > row[b]) { Some(i) } else { b })
+            .unwrap()
     };
     // Only tokens that three divides, at the first step; never one from 500 on.
     let mask: Vec<u32> = (0..16u32).map(|w| (0..32).filter(|b| (w * 32 + b) % 3 == 0).fold(0, |m, b| m | 1 << b)).collect();
@@ -106,7 +109,7 @@ pub fn decoding_on_the_device_is_decoding_step_by_step(bench: &Bench) {
         let (mut token, mut want) = (ids[start], Vec::new());
         for step in 0..steps {
             let row = model.forward(&table, start + step, &[token], 1).unwrap();
-            let allowed = |i: usize| i < 500 && (step > 0 || mask.is_none() || i % 3 == 0);
+            let allowed = |i: usize| i < 500 && (step > 0 || mask.is_none() || i.is_multiple_of(3));
             let next = best(&row, &allowed);
             let sum: f32 = (0..512).filter(|i| allowed(*i)).map(|i| (row[i] - row[next]).exp()).sum();
             want.push((next as u32, -sum.ln()));
@@ -127,7 +130,7 @@ pub fn blocks_are_copied_and_poisoned(bench: &Bench) {
     model.copy_block(BlockId(9), BlockId(2), 4);
     let branch = [BlockId(5), BlockId(2)];
     let tail = model.forward(&branch, 20, &ids[20..], 4).unwrap();
-    near("a branch", &tail, &cold[20 * 512..], 512, 0.05);
+    near("a branch", &tail, &cold[20 * 512..], 512, 0.015);
     // The slots behind a copy are NaN: whoever read them would see it.
     model.copy_block(BlockId(9), BlockId(2), 3);
     assert!(model.forward(&branch, 20, &ids[20..21], 1).unwrap()[0].is_nan());
@@ -143,7 +146,8 @@ pub fn blocks_are_copied_and_poisoned(bench: &Bench) {
 /// A model with the latent and rotated widths of the published ones, random weights by a seed, otherwise small.
 fn true_widths(folder: &Path) {
     let mut config: serde_json::Value = serde_json::from_str(include_str!("../../fixtures/reference/lite/config.json")).unwrap();
-    let sizes = [("kv_lora_rank", 512), ("qk_rope_head_dim", 64), ("num_hidden_layers", 2), ("num_attention_heads", 5), ("num_key_value_heads", 5)];
+    let sizes =
+        [("kv_lora_rank", 512), ("qk_rope_head_dim", 64), ("num_hidden_layers", 2), ("num_attention_heads", 5), ("num_key_value_heads", 5)];
     sizes.iter().for_each(|(key, n)| config[*key] = (*n).into());
     std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
     let mut tensors: Vec<(String, Vec<usize>)> = Vec::new();
@@ -195,11 +199,11 @@ pub fn true_widths_run_through_the_tiles(bench: &Bench) {
     for chunk in [90, 33, 8] {
         let mut model = open(bench, folder.path(), Precision::Bf16);
         let got = run(&mut model, &shuffled(90), &ids, chunk);
-        near(&format!("true widths, {chunk} at a time"), &got, &want, 512, 0.05);
+        near(&format!("true widths, {chunk} at a time"), &got, &want, 512, 0.012);
     }
     let mut model = open(bench, folder.path(), Precision::Bf16);
     let got = run(&mut model, &shuffled(90), &ids[..9], 1);
-    near("true widths, one by one", &got, &want[..9 * 512], 512, 0.05);
+    near("true widths, one by one", &got, &want[..9 * 512], 512, 0.012);
 }
 
 pub fn quantised_files_agree_with_the_cpu(bench: &Bench) {
@@ -212,7 +216,7 @@ pub fn quantised_files_agree_with_the_cpu(bench: &Bench) {
             let mut model = open(bench, &file, Precision::Bf16);
             let got = run(&mut model, &shuffled(20), ids, chunk);
             // The CPU rounds activations to eight bits, the tiles to bf16.
-            near(&format!("{dtype:?}, {chunk} at a time"), &got, &want, 512, 0.15);
+            near(&format!("{dtype:?}, {chunk} at a time"), &got, &want, 512, if dtype == GgmlDType::Q8_0 { 0.05 } else { 0.12 });
         }
     }
 }
@@ -224,14 +228,15 @@ pub fn smaller_precisions_stay_near(bench: &Bench) {
     for (precision, chunk) in [(Precision::Q8, 1), (Precision::Q8, 20)] {
         let mut model = open(bench, &reference("lite"), precision);
         let got = run(&mut model, &shuffled(20), ids, chunk);
-        near(&format!("{precision:?}, {chunk} at a time"), &got, &want, 512, 0.15);
+        near(&format!("{precision:?}, {chunk} at a time"), &got, &want, 512, 0.06);
         assert!(model.device().contains("from BF16 as Q8"), "{}", model.device());
     }
 }
 
 pub fn nonsense_is_refused(bench: &Bench) {
     let mut model = open(bench, &reference("lite"), Precision::Bf16);
-    let mut error = |table: &[BlockId], start, tokens: &[u32], rows| format!("{:#}", model.forward(table, start, tokens, rows).unwrap_err());
+    let mut error =
+        |table: &[BlockId], start, tokens: &[u32], rows| format!("{:#}", model.forward(table, start, tokens, rows).unwrap_err());
     assert!(error(&[BlockId(0)], 0, &[512], 1).contains("outside the vocabulary"));
     assert!(error(&[BlockId(0)], 15, &[1, 2], 1).contains("do not hold 17 positions"));
     assert!(error(&[BlockId(0)], 0, &[1], 2).contains("only 1 are new"));

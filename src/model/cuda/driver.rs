@@ -145,7 +145,8 @@ impl Inner {
         self.modules.push(module);
         for name in ptx::kernels(text) {
             // SAFETY: the module was just loaded.
-            let function = unsafe { result::module::get_function(module, CString::new(name)?) }.map_err(|e| said(&format!("find {name}"), e))?;
+            let function =
+                unsafe { result::module::get_function(module, CString::new(name)?) }.map_err(|e| said(&format!("find {name}"), e))?;
             let most = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             let limit = i32::try_from(self.shared_limit)?;
             // SAFETY: the function was just found.

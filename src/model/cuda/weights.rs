@@ -79,9 +79,7 @@ pub fn bytes(weights: &Weights, c: &Config, precision: Precision) -> u64 {
         let expansion = (c.heads * (c.nope + c.v) * c.kv_lora * 2) as u64;
         let ffn = match &l.ffn {
             Ffn::Dense(dense) => mlp(dense),
-            Ffn::Mixture { router, experts, shared } => {
-                one(Role::Router, router) + experts.iter().chain(shared).map(mlp).sum::<u64>()
-            }
+            Ffn::Mixture { router, experts, shared } => one(Role::Router, router) + experts.iter().chain(shared).map(mlp).sum::<u64>(),
         };
         query + expansion + ffn + one(Role::Inner, &l.latent) + one(Role::Inner, &l.output) + 16 * c.hidden as u64
     };
