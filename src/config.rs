@@ -27,7 +27,7 @@ pub struct Config {
     pub languages: Vec<String>,
     /// The model: "nano" (inside the binary), a name that "infill pull" takes ("deepseek-coder-v2-lite-base", "org/repo", "org/repo:Q4_K_M"), a folder with config.json, or a GGUF file. All but "nano" are taken from the file, the environment and the command line only.
     pub model: String,
-    /// Where the model runs: "auto" or "cpu".
+    /// Where the model runs: "auto" (a GPU where there is one, for models other than nano), "cpu", or "cuda:0" for NVIDIA GPU number 0.
     pub device: Device,
     /// Files that are never shown to the model as context, on top of secrets, hidden and ignored ones: patterns as in a .gitignore, such as ["*.secret", "vendor/"].
     pub exclude: Vec<String>,
@@ -62,10 +62,37 @@ impl Default for Config {
 
 /// Where the model runs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", extend("pattern" = "^(auto|cpu|cuda(:[0-9]+)?)$"))]
 pub enum Device {
     Auto,
     Cpu,
+    /// NVIDIA GPU of this number.
+    Cuda(usize),
+}
+
+impl TryFrom<String> for Device {
+    type Error = String;
+
+    fn try_from(word: String) -> Result<Self, String> {
+        let number = word.strip_prefix("cuda").map(|rest| rest.strip_prefix(':').unwrap_or(if rest.is_empty() { "0" } else { "-" }));
+        match (word.as_str(), number.map(str::parse)) {
+            ("auto", _) => Ok(Device::Auto),
+            ("cpu", _) => Ok(Device::Cpu),
+            (_, Some(Ok(number))) => Ok(Device::Cuda(number)),
+            _ => Err(format!("unknown value `{word}`, expected \"auto\", \"cpu\", or \"cuda:0\"")),
+        }
+    }
+}
+
+impl From<Device> for String {
+    fn from(device: Device) -> String {
+        match device {
+            Device::Auto => "auto".into(),
+            Device::Cpu => "cpu".into(),
+            Device::Cuda(number) => format!("cuda:{number}"),
+        }
+    }
 }
 
 /// What is suggested, and how it is offered.

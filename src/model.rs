@@ -11,6 +11,8 @@ use crate::cache::BlockId;
 
 pub mod config;
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod error;
 pub mod gguf;
 pub mod matrix;
@@ -34,6 +36,16 @@ pub trait Backend: Send {
     /// (`table[p / BLOCK]` holds position `p`), writes their latents, and returns the logits of the last `rows`
     /// tokens, row-major `[rows, vocab]`. `rows` may be 0 (prefill only).
     fn forward(&mut self, table: &[BlockId], start: usize, tokens: &[u32], rows: usize) -> anyhow::Result<Vec<f32>>;
+    /// Most steps that one call of [`Backend::ahead`] takes; 0: it takes none, and the caller chooses from logits.
+    fn steps(&self) -> usize {
+        0
+    }
+    /// Runs `token` at position `start`, then the most probable token after it, and so on, `steps` tokens in all, without a look at the
+    /// logits in between. What was chosen after each, with the natural log of its probability; never a token from `limit` on.
+    /// `table` must have room for all of them.
+    fn ahead(&mut self, _table: &[BlockId], _start: usize, _token: u32, _limit: usize, _steps: usize) -> anyhow::Result<Vec<(u32, f32)>> {
+        anyhow::bail!("this backend chooses no tokens")
+    }
     /// Copies the first `slots` positions of block `from` into block `to` (a sequence branches inside a block).
     fn copy_block(&mut self, from: BlockId, to: BlockId, slots: usize);
 }

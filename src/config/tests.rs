@@ -127,3 +127,17 @@ fn the_schema_documents_every_key() {
     }
     assert!(text.contains("Most tokens of one suggestion"));
 }
+
+#[test]
+fn devices_are_words() {
+    let read = |word: &str| Device::try_from(word.to_owned());
+    assert_eq!(read("auto"), Ok(Device::Auto));
+    assert_eq!((read("cuda"), read("cuda:3")), (Ok(Device::Cuda(0)), Ok(Device::Cuda(3))));
+    for wrong in ["gpu", "cuda:", "cuda:x", "cuda0", "cuda:-1", ""] {
+        assert!(read(wrong).unwrap_err().contains("cuda:0"), "{wrong}");
+    }
+    let layer = |word: &str| Layer { place: "test".into(), value: nest("device", word.into()) };
+    assert_eq!(merge(&[layer("cuda:1")]).unwrap().config.device, Device::Cuda(1));
+    let error = merge(&[layer("gpu")]).unwrap_err();
+    assert!(error.key == "device" && error.why.contains("\"cpu\""), "{error}");
+}

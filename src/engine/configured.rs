@@ -8,7 +8,7 @@ use super::http::{Http, Options};
 use super::local::{Local, LocalOptions};
 use super::shared::Shared;
 use super::{Answer, Engine, EngineError, Info, Request, State, Totals};
-use crate::config::{Config, Device};
+use crate::config::Config;
 use crate::daemon::link::Link;
 use crate::daemon::place::Place;
 use crate::daemon::{Identity, start::Wanted};
@@ -28,12 +28,8 @@ pub fn open(config: &Config) -> Result<Configured, EngineError> {
     if !config.engine.url.is_empty() {
         return Http::open(Options::from_config(config)?).map(Configured::Remote);
     }
-    let device = match config.device {
-        Device::Auto => "auto",
-        Device::Cpu => "cpu",
-    };
     let cache_bytes = config.cache.bytes.get().map_err(|hint| EngineError { title: "cache.bytes".into(), hint })?;
-    Local::open(&config.model, LocalOptions { device: device.into(), cache_bytes, ..LocalOptions::default() }).map(Configured::Local)
+    Local::open(&config.model, LocalOptions { device: config.device, cache_bytes, ..LocalOptions::default() }).map(Configured::Local)
 }
 
 impl Configured {

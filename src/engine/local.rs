@@ -10,7 +10,7 @@
 //! # Ok(()) }
 //! ```
 use super::{Answer, Engine, EngineError, Info, Request, State, Totals};
-use crate::config::Config;
+use crate::config::{Config, Device};
 use crate::hub::Name;
 use crate::hub::cache::Cache;
 use crate::model::cpu::Cpu;
@@ -29,8 +29,7 @@ pub use files::fingerprint;
 /// How to run a local model.
 #[derive(Clone, Debug)]
 pub struct LocalOptions {
-    /// `auto`, `cpu` or `cuda:N`.
-    pub device: String,
+    pub device: Device,
     /// Most memory for the prefix cache; `None`: a quarter of what is free.
     pub cache_bytes: Option<u64>,
     /// Most tokens in one forward pass of a prefill.
@@ -39,7 +38,7 @@ pub struct LocalOptions {
 
 impl Default for LocalOptions {
     fn default() -> LocalOptions {
-        LocalOptions { device: "auto".to_owned(), cache_bytes: None, chunk: Options::default().chunk }
+        LocalOptions { device: Device::Auto, cache_bytes: None, chunk: Options::default().chunk }
     }
 }
 
@@ -47,6 +46,12 @@ impl Default for LocalOptions {
 pub struct Local {
     worker: Worker,
 }
+
+#[cfg(feature = "cuda")]
+mod gpu;
+#[cfg(not(feature = "cuda"))]
+#[path = "local/no_gpu.rs"]
+mod gpu;
 
 /// Where a model comes from.
 enum Source {
@@ -59,9 +64,6 @@ impl Local {
     /// `nano` (inside the binary), a folder, a GGUF file, or the name of a downloaded model. What is wrong inside the files is known only when they are
     /// loaded: then every request, and `loaded`, gets the error.
     pub fn open(model: &str, options: LocalOptions) -> Result<Local, EngineError> {
-        if !matches!(options.device.as_str(), "auto" | "cpu") {
-            return Err(error(format!("No device {:?} in this build", options.device), "set device to \"cpu\" or \"auto\""));
-        }
         let source = Source::find(model)?;
         Ok(Local { worker: Worker::spawn_with(move || load(&source, &options)) })
     }
@@ -198,15 +200,22 @@ pub(crate) fn parts(model: &str) -> Result<(Cpu, Tokens), EngineError> {
 
 fn both(source: &Source) -> Result<(Cpu, Tokens), EngineError> {
     let (backend, tokens) = (source.weights()?, source.tokens()?);
-    if tokens.len() > backend.vocab() {
-        let reason =
-            format!("its tokenizer has {} tokens and its weights {}; use the tokenizer it came with", tokens.len(), backend.vocab());
-        return Err(error("The model does not fit its tokenizer".to_owned(), &reason));
-    }
+    fit(&backend, &tokens)?;
     Ok((backend, tokens))
 }
 
+fn fit(backend: &dyn Backend, tokens: &Tokens) -> Result<(), EngineError> {
+    if tokens.len() <= backend.vocab() {
+        return Ok(());
+    }
+    let reason = format!("its tokenizer has {} tokens and its weights {}; use the tokenizer it came with", tokens.len(), backend.vocab());
+    Err(error("The model does not fit its tokenizer".to_owned(), &reason))
+}
+
 fn load(source: &Source, options: &LocalOptions) -> Result<Loaded, EngineError> {
+    if let Some(loaded) = gpu::load(source, options)? {
+        return Ok(loaded);
+    }
     let (backend, tokens) = both(source)?;
     let cache_blocks = blocks(options.cache_bytes, free_memory(), backend.block_bytes()).max(least(&backend));
     let show_threshold = sidecar::read(source)?.show_threshold;

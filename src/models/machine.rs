@@ -41,7 +41,14 @@ fn memory() -> Option<u64> {
     None
 }
 
+/// A build without the code for GPUs has no use for one.
+#[cfg(not(feature = "cuda"))]
+fn gpu() -> Option<Gpu> {
+    None
+}
+
 /// Asks the driver, where there is one; no context is made on the device.
+#[cfg(feature = "cuda")]
 fn gpu() -> Option<Gpu> {
     use cudarc::driver::{result, sys};
     // SAFETY: it tries to open the driver's library; cudarc would panic where there is none.

@@ -20,6 +20,18 @@ pub enum Fault {
     Failed(EngineError),
 }
 
+/// Steps that a backend takes by itself between two looks at the queue.
+const AHEAD: usize = 8;
+
+/// What came of letting the backend run ahead.
+enum Ahead {
+    /// It does not, or more than the most probable token is wanted.
+    No,
+    /// All it chose is accepted; the last one has still to run.
+    Next(u32),
+    Finished(Finish),
+}
+
 /// Tokens that may be missing at the end of a prompt while it still counts as cached.
 const FEW: usize = 4;
 
@@ -166,12 +178,20 @@ impl Machine {
             }
             sequence.truncate(verified);
             drafter.learn(draft.len(), right);
-            decoding.tokens.truncate(0);
-            decoding.tokens.extend(sequence.tokens.iter().chain([&choice.token]));
-            self.give_way(job, decoding)?;
-            draft = self.draft(job, &drafter, decoding);
             right = 0;
-            let step: Vec<u32> = std::iter::once(choice.token).chain(draft.iter().copied()).collect();
+            let mut next = choice.token;
+            loop {
+                decoding.tokens.truncate(0);
+                decoding.tokens.extend(sequence.tokens.iter().chain([&next]));
+                self.give_way(job, decoding)?;
+                draft = self.draft(job, &drafter, decoding);
+                match self.ahead(job, sequence, next, draft.is_empty(), decoding)? {
+                    Ahead::Next(token) => next = token,
+                    Ahead::Finished(finish) => return Ok(decoding.finish(job, finish)),
+                    Ahead::No => break,
+                }
+            }
+            let step: Vec<u32> = std::iter::once(next).chain(draft.iter().copied()).collect();
             logits = self.extend(sequence, &step, step.len())?;
             if decoding.usage.first_token.is_none() {
                 // Of the tokens that are certain: healing may have ended with this one, and a draft followed it.
@@ -179,6 +199,32 @@ impl Machine {
             }
             decoding.count(step.len());
         }
+    }
+
+    /// Lets a backend that chooses by itself take several steps, where the most probable token is all that is wanted.
+    fn ahead(&mut self, job: &Job, sequence: &mut Sequence, next: u32, plain: bool, decoding: &mut Decoding) -> Result<Ahead, Fault> {
+        let greedy = decoding.rank == 0 && decoding.sampling.is_none() && job.request.top == 0;
+        let plain = plain && greedy && decoding.held.is_empty() && decoding.usage.first_token.is_some();
+        let room = self.backend.context().min(self.cache.capacity() * self.cache.block_size()).saturating_sub(sequence.tokens.len());
+        let left = decoding.max_tokens.saturating_sub(decoding.usage.generated).min(room);
+        let steps = self.backend.steps().min(AHEAD).min(left);
+        if !plain || steps < 2 {
+            return Ok(Ahead::No);
+        }
+        let chosen = self.leap(sequence, next, steps)?;
+        let before = sequence.tokens.len() - steps + 1;
+        for (i, (token, logprob)) in chosen.iter().enumerate() {
+            let end = if self.tokens.is_special(*token) {
+                Some(Finish::Stop)
+            } else {
+                decoding.accept(job, Choice { token: *token, logprob: *logprob }, self.tokens.bytes(*token), Vec::new())
+            };
+            if let Some(finish) = end {
+                sequence.truncate(before + i);
+                return Ok(Ahead::Finished(finish));
+            }
+        }
+        Ok(chosen.last().map_or(Ahead::No, |last| Ahead::Next(last.0)))
     }
 
     /// The next token; `None` ends the answer.

@@ -47,9 +47,7 @@ impl Machine {
     /// Runs `new` tokens at the end of the sequence; the logits of the last `rows` of them.
     pub fn extend(&mut self, sequence: &mut Sequence, new: &[u32], rows: usize) -> Result<Vec<f32>, Fault> {
         let start = sequence.tokens.len();
-        while sequence.table.len() * BLOCK < start + new.len() {
-            sequence.table.push(self.cache.alloc().map_err(|full| pool_is_full(start + new.len(), full.tokens))?);
-        }
+        self.grow(sequence, start + new.len())?;
         let begun = Instant::now();
         let logits = self.backend.forward(&sequence.table, start, new, rows).map_err(failed)?;
         if logits.len() != rows * self.backend.vocab() {
@@ -61,6 +59,28 @@ impl Machine {
             self.pace = new.len() as f32 / begun.elapsed().as_secs_f32().max(1e-6);
         }
         Ok(logits)
+    }
+
+    /// Blocks for `len` tokens.
+    fn grow(&mut self, sequence: &mut Sequence, len: usize) -> Result<(), Fault> {
+        while sequence.table.len() * BLOCK < len {
+            sequence.table.push(self.cache.alloc().map_err(|full| pool_is_full(len, full.tokens))?);
+        }
+        Ok(())
+    }
+
+    /// Runs `token` and what the backend itself chooses after it, `steps` tokens in all; its choices.
+    pub fn leap(&mut self, sequence: &mut Sequence, token: u32, steps: usize) -> Result<Vec<(u32, f32)>, Fault> {
+        let start = sequence.tokens.len();
+        self.grow(sequence, start + steps)?;
+        let chosen = self.backend.ahead(&sequence.table, start, token, self.tokens.len(), steps).map_err(failed)?;
+        if chosen.len() != steps {
+            return Err(failed(anyhow::anyhow!("{} tokens came back for {steps} steps", chosen.len())));
+        }
+        // The last choice has not run.
+        sequence.tokens.extend(std::iter::once(token).chain(chosen[..steps - 1].iter().map(|c| c.0)));
+        self.add(|totals| totals.computed += steps as u64);
+        Ok(chosen)
     }
 
     /// Adds to the sums over the worker's life.

@@ -64,12 +64,14 @@ pub struct TestModel {
     vocab: usize,
     context: usize,
     rule: Rule,
+    /// Chooses by itself, as a GPU does.
+    pub ahead: bool,
     pub probe: Arc<Probe>,
 }
 
 impl TestModel {
     pub fn new(vocab: usize, blocks: usize, rule: Rule) -> TestModel {
-        TestModel { pool: vec![None; blocks * BLOCK], vocab, context: 4096, rule, probe: Arc::default() }
+        TestModel { pool: vec![None; blocks * BLOCK], vocab, context: 4096, rule, ahead: false, probe: Arc::default() }
     }
 
     fn slot(table: &[BlockId], at: usize) -> usize {
@@ -128,6 +130,21 @@ impl Backend for TestModel {
             }
         }
         Ok(logits)
+    }
+
+    fn steps(&self) -> usize {
+        if self.ahead { 5 } else { 0 }
+    }
+
+    fn ahead(&mut self, table: &[BlockId], start: usize, token: u32, limit: usize, steps: usize) -> anyhow::Result<Vec<(u32, f32)>> {
+        let (mut chosen, mut next) = (Vec::new(), token);
+        for step in 0..steps {
+            let row = self.forward(table, start + step, &[next], 1)?;
+            let best = super::pick::best(&row, 0..limit.min(self.vocab) as u32).ok_or_else(|| anyhow::anyhow!("no number"))?;
+            next = best.token;
+            chosen.push((best.token, best.logprob));
+        }
+        Ok(chosen)
     }
 
     fn copy_block(&mut self, from: BlockId, to: BlockId, slots: usize) {

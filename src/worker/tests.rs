@@ -98,6 +98,21 @@ fn edits() -> impl Strategy<Value = Vec<Request>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
+    /// A backend that chooses by itself gives the same answers, and leaves the same in the cache.
+    #[test]
+    fn running_ahead_changes_nothing(requests in edits()) {
+        let (plain, _) = chaos(64);
+        let mut model = TestModel::new(VOCAB, 64, chaotic());
+        model.ahead = true;
+        let (ahead, _) = worker(model, 64);
+        for request in requests {
+            let (expected, got) = (ask(&plain, request.clone()), ask(&ahead, request));
+            prop_assert_eq!(got.content(), expected.content());
+            prop_assert_eq!(got.usage().generated, expected.usage().generated);
+            prop_assert_eq!(got.usage().reused, expected.usage().reused);
+        }
+    }
+
     /// Large: everything stays. Small: about half is evicted between two requests.
     #[test]
     fn warm_equals_cold(requests in edits(), small in any::<bool>()) {

@@ -44,13 +44,12 @@ async fn nano_loads_behind_our_back_and_answers_the_same_warm_and_cold() {
 
 #[test]
 fn what_cannot_be_opened_says_what_to_do() {
-    let open = |model: &str, device: &str| Local::open(model, LocalOptions { device: device.into(), ..LocalOptions::default() });
-    let error = open("no/such/model.gguf", "auto").err().unwrap().to_string();
+    let open = |model: &str, device| Local::open(model, LocalOptions { device, ..LocalOptions::default() });
+    let error = open("no/such/model.gguf", Device::Auto).err().unwrap().to_string();
     assert!(error.contains("no/such/model.gguf") && error.contains("set model to"), "{error}");
-    assert!(open("nano", "cuda:7").err().unwrap().to_string().contains("cuda:7"));
     // A file that is no model: known when it is read, told to every request.
     let file = tempfile::NamedTempFile::new().unwrap();
-    let engine = open(&file.path().to_string_lossy(), "cpu").unwrap();
+    let engine = open(&file.path().to_string_lossy(), Device::Cpu).unwrap();
     for _ in 0..2 {
         assert!(text(engine.submit(request(""))).unwrap_err().title.contains("cannot be used"));
     }
@@ -64,4 +63,14 @@ fn the_budget_is_bounded_by_memory() {
     assert_eq!(blocks(Some(u64::MAX), 1_000_000, 1000), 900);
     assert_eq!(blocks(None, 1_000_000, 1000), 250);
     assert!(free_memory() > 0);
+}
+
+/// No machine has a GPU of this number: known when the model is loaded, told to every request, with the remedy.
+#[test]
+fn a_gpu_that_is_not_there_says_what_to_do() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/reference/lite");
+    let options = LocalOptions { device: Device::Cuda(777), ..LocalOptions::default() };
+    let engine = Local::open(&folder.to_string_lossy(), options).unwrap();
+    let error = text(engine.submit(request(""))).unwrap_err();
+    assert!(error.title.contains("cuda:777") && error.hint.contains("set device to"), "{error}");
 }

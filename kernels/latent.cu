@@ -1,0 +1,117 @@
+// After the projections of a layer: the latent goes into the pool, the rotated parts are rotated, the queries become queries of the latent.
+//
+// Compile: kernels/check latent
+// Shapes: qkv f32 [n, ld] holds the queries [heads, nope + rope] at q_at and the latent with its key [kv_lora + rope] at kv_at;
+//   norm f32 [kv_lora]; wk bf16 [heads, kv_lora, nope]; turns f32 [positions, rope / 2, 2] cos and sin (from the host, so that they have the
+//   CPU's bits); start int32 [1]; table int32; pool bf16 [blocks][layers][16][kv_lora + rope].
+//   Token t is at position p = start + t, slot p % 16 of block table[p / 16].
+//   latent_f32, latent_bf16: q [n, heads, kv_lora + rope] = (wk · q_nope | rotated q_rope). Grid (heads · parts + 1, n), parts of 128 rows of wk.
+//   latent_split (prefill, where the product with wk is a GEMM): nope bf16 [n, heads, nope], and only the rotated part of q. Grid (1, n).
+//   Pairs (2i, 2i + 1) are rotated.
+// Versions: append, rotation and absorption were three launches; their blocks do not wait for each other, so they share one.
+// Expected on an H200: Lite, one token: wk 2.1 MB, 2 us. Not yet run.
+// Spill limit: 0 bytes.
+#include "dot.cuh"
+
+struct Latent {
+    const float* qkv; const float* norm; const bf16* wk; const float* turns; const int* start; const int* table; bf16* pool; void* q; bf16* nope;
+    int n, heads, width_nope, rope, kv_lora, ld, q_at, kv_at, layer, layers, parts; float eps;
+};
+static const int PART = 128;
+
+template <bool BF> DEVICE void put(void* q, u64 at, float x) { if (BF) ((bf16*)q)[at] = to_bf16(x); else ((float*)q)[at] = x; }
+
+template <bool BF> DEVICE void append(const Latent& a, int token, bool split) {
+    SHARED(shared);
+    const int position = *a.start + token, tid = threadIdx.x, width = a.kv_lora + a.rope, query = a.width_nope + a.rope;
+    const float* row = a.qkv + (u64)token * a.ld;
+    const float* kv = row + a.kv_at;
+    bf16* slot = a.pool + (((u64)a.table[position / BLOCK] * a.layers + a.layer) * BLOCK + position % BLOCK) * width;
+    float ss[1] = {};
+    for (int k = tid; k < a.kv_lora; k += THREADS) ss[0] += kv[k] * kv[k];
+    block_sums<1>(ss, (float*)shared);
+    float scale = inverse_rms(ss[0], a.kv_lora, a.eps);
+    for (int k = tid; k < a.kv_lora; k += THREADS) slot[k] = to_bf16(a.norm[k] * (kv[k] * scale));
+    const float* turns = a.turns + (u64)position * a.rope;
+    const int pairs = a.rope / 2;
+    for (int i = tid; i < (a.heads + 1) * pairs; i += THREADS) {
+        int head = i / pairs, p = i % pairs;
+        bool key = head == a.heads;
+        const float* from = key ? kv + a.kv_lora : row + a.q_at + head * query + a.width_nope;
+        float x = from[2 * p], y = from[2 * p + 1], c = turns[2 * p], s = turns[2 * p + 1];
+        float u = x * c - y * s, v = x * s + y * c;
+        if (key) { slot[a.kv_lora + 2 * p] = to_bf16(u); slot[a.kv_lora + 2 * p + 1] = to_bf16(v); }
+        else {
+            u64 at = ((u64)token * a.heads + head) * width + a.kv_lora + 2 * p;
+            put<BF>(a.q, at, u); put<BF>(a.q, at + 1, v);
+        }
+    }
+    if (split)
+        for (int i = tid; i < a.heads * a.width_nope; i += THREADS)
+            a.nope[(u64)token * a.heads * a.width_nope + i] = to_bf16(row[a.q_at + i / a.width_nope * query + i % a.width_nope]);
+}
+
+// Rows part · 128.. of one head's wk: eight lanes a row.
+template <bool BF> DEVICE void absorb(const Latent& a, int token, int head, int part) {
+    SHARED(shared);
+    float* q = (float*)shared;
+    const float* from = a.qkv + (u64)token * a.ld + a.q_at + head * (a.width_nope + a.rope);
+    for (int i = threadIdx.x; i < a.width_nope; i += THREADS) q[i] = from[i];
+    sync_block();
+    const int lane = threadIdx.x & 7, end = part * PART + PART < a.kv_lora ? part * PART + PART : a.kv_lora;
+    for (int base = part * PART; base < end; base += THREADS / 8) {
+        int k = base + (int)threadIdx.x / 8, safe = k < end ? k : end - 1;
+        const bf16* w = a.wk + ((u64)head * a.kv_lora + safe) * a.width_nope;
+        float sum = 0;
+        for (int c = lane * 8; c < a.width_nope; c += 64) {
+            uint4 v = load_once(w + c);
+            sum += low_bf16(v.x) * q[c] + high_bf16(v.x) * q[c + 1] + low_bf16(v.y) * q[c + 2] + high_bf16(v.y) * q[c + 3];
+            sum += low_bf16(v.z) * q[c + 4] + high_bf16(v.z) * q[c + 5] + low_bf16(v.w) * q[c + 6] + high_bf16(v.w) * q[c + 7];
+        }
+        for (int m = 4; m > 0; m >>= 1) sum += shfl_xor(sum, m);
+        if (lane == 0 && k < end) put<BF>(a.q, ((u64)token * a.heads + head) * (a.kv_lora + a.rope) + k, sum);
+    }
+}
+
+template <bool BF> DEVICE void latent(const Latent& a) {
+    int head = blockIdx.x / a.parts;
+    if (head < a.heads) absorb<BF>(a, blockIdx.y, head, blockIdx.x % a.parts);
+    else append<BF>(a, blockIdx.y, false);
+}
+KERNEL(THREADS, 2, latent_f32, Latent) { latent<false>(a); }
+KERNEL(THREADS, 2, latent_bf16, Latent) { latent<true>(a); }
+KERNEL(THREADS, 2, latent_split, Latent) { append<true>(a, blockIdx.y, true); }
+
+#ifdef INFILL_EMULATE
+template <bool BF> static void plain(const Latent& a, bool split) {
+    const int width = a.kv_lora + a.rope, query = a.width_nope + a.rope;
+    for (int t = 0; t < a.n; t++) {
+        const float* row = a.qkv + (u64)t * a.ld;
+        const float* kv = row + a.kv_at;
+        int p = *a.start + t;
+        bf16* slot = a.pool + (((u64)a.table[p / 16] * a.layers + a.layer) * 16 + p % 16) * width;
+        auto turned = [&](const float* x, int i) {
+            float c = a.turns[(u64)p * a.rope + i / 2 * 2], s = a.turns[(u64)p * a.rope + i / 2 * 2 + 1];
+            return i & 1 ? x[i - 1] * s + x[i] * c : x[i] * c - x[i + 1] * s;
+        };
+        double ss = 0;
+        for (int k = 0; k < a.kv_lora; k++) ss += double(kv[k]) * kv[k];
+        for (int k = 0; k < a.kv_lora; k++) slot[k] = to_bf16(float(a.norm[k] * kv[k] / std::sqrt(ss / a.kv_lora + a.eps)));
+        for (int i = 0; i < a.rope; i++) slot[a.kv_lora + i] = to_bf16(turned(kv + a.kv_lora, i));
+        for (int h = 0; h < a.heads; h++) {
+            const float* q = row + a.q_at + h * query;
+            u64 out = ((u64)t * a.heads + h) * width;
+            for (int k = 0; k < a.kv_lora && !split; k++) {
+                double sum = 0;
+                for (int j = 0; j < a.width_nope; j++) sum += double(q[j]) * from_bf16(a.wk[((u64)h * a.kv_lora + k) * a.width_nope + j]);
+                put<BF>(a.q, out + k, float(sum));
+            }
+            for (int i = 0; i < a.rope; i++) put<BF>(a.q, out + a.kv_lora + i, turned(q + a.width_nope, i));
+            for (int j = 0; j < a.width_nope && split; j++) a.nope[((u64)t * a.heads + h) * a.width_nope + j] = to_bf16(q[j]);
+        }
+    }
+}
+REFERENCE(latent_f32, Latent) { plain<false>(a, false); }
+REFERENCE(latent_bf16, Latent) { plain<true>(a, false); }
+REFERENCE(latent_split, Latent) { plain<true>(a, true); }
+#endif

@@ -1,0 +1,149 @@
+// Absorbed multi-head latent attention on tensor cores, for the published widths (latent 512, rotated 64): prefill, and decode too.
+//
+// Compile: kernels/check mla_tiles
+// Shapes: see mla.cuh; q bf16. A row is a (token, head) pair, row = token · heads + head: all rows read the same latents, so a tile of
+//   rows may hold heads of one token or of several. Grid (splits, ceil(n · heads / rows of a tile)).
+//   mla_tiles_1: 16 rows, 64 keys a step. mla_tiles_4: 64 rows, 16 keys a step. mla_tiles_4x2: the same with two buffers (113 KB of shared
+//   memory, so for devices that have it: A100, H100, H200; the 24 GB cards have 99 KB).
+// Versions: expanded keys and values need 0.44 TFLOP where this needs 0.82 (504 tokens at depth 1,730), but also their expansion in
+//   memory; absorbed, one kernel serves both and reads the pool as it lies. Queries stay in shared memory; the 8 warps split a step's keys for
+//   the scores and the 512 columns for the sums; scores cross warps through shared memory as f32, and each warp redoes the softmax
+//   of its 16 rows in registers, in the layout that the second product wants.
+// Expected on an H200: about 200 TFLOP/s (bound by shared memory): 2,000 tokens of Lite, 1.9 TFLOP over all layers, 9 ms. Not yet run.
+// Spill limit: 0 bytes.
+#include "mla.cuh"
+
+static const int LORA = 512, ROPE = 64, WIDTH = LORA + ROPE, LD = WIDTH + 8;  // 8 more: rows of a matrix fall into different banks
+
+template <int GROUPS, int STAGES> DEVICE void tiles(const Mla& a) {
+    const int COLUMN_WARPS = WARPS / GROUPS, KEYS = 8 * COLUMN_WARPS, ROWS = 16 * GROUPS, COLUMNS = LORA / COLUMN_WARPS, LDS = KEYS + 4;
+    SHARED(shared);
+    bf16* q = (bf16*)shared;                       // [ROWS, LD]
+    bf16* keys = q + ROWS * LD;                    // [STAGES, KEYS, LD]
+    float* scores = (float*)(keys + STAGES * KEYS * LD);  // [ROWS, LDS]
+    const int tid = threadIdx.x, lane = tid & 31, warp = tid / 32, group = warp / COLUMN_WARPS, part = warp % COLUMN_WARPS;
+    const int g = lane >> 2, t = lane & 3, rows = a.n * a.heads, row0 = blockIdx.y * ROWS;
+    const int last = row0 + ROWS < rows ? row0 + ROWS - 1 : rows - 1, start = *a.start;
+    const int begin = blockIdx.x * a.span, all = start + last / a.heads + 1, end = begin + a.span < all ? begin + a.span : all;
+
+    auto fetch = [&](int at, int stage) {
+        bf16* to = keys + stage * KEYS * LD;
+        for (int i = tid; i < KEYS * (WIDTH / 8); i += THREADS) {
+            int key = i / (WIDTH / 8), c = i % (WIDTH / 8) * 8, p = at + key;
+            bool valid = p < end;
+            copy16_async(to + key * LD + c, valid ? latents_of(a, p / BLOCK) + p % BLOCK * WIDTH + c : a.pool, valid);
+        }
+    };
+    for (int i = tid; i < ROWS * (WIDTH / 8); i += THREADS) {
+        int r = i / (WIDTH / 8), c = i % (WIDTH / 8) * 8;
+        bool valid = row0 + r < rows;
+        copy16_async(q + r * LD + c, (const bf16*)a.q + (valid ? (u64)(row0 + r) * WIDTH + c : 0), valid);
+    }
+    if (begin < end) fetch(begin, 0);
+    commit_async();
+
+    // How many positions this lane's two rows see.
+    int seen[2];
+#pragma unroll
+    for (int i = 0; i < 2; i++) { int r = row0 + group * 16 + g + i * 8; seen[i] = r < rows ? start + r / a.heads + 1 : 0; }
+    float acc[COLUMNS / 8][4] = {}, most[2] = {minus_infinity(), minus_infinity()}, sum[2] = {};
+    for (int at = begin, step = 0; at < end; at += KEYS, step++) {
+        const int stage = step % STAGES;
+        wait_async<0>();
+        sync_block();
+        if (STAGES == 2) {
+            if (at + KEYS < end) fetch(at + KEYS, (step + 1) % STAGES);
+            commit_async();
+        }
+        const bf16* tile = keys + stage * KEYS * LD;
+        // Scores of 16 rows with this warp's 8 keys.
+        float s[4] = {};
+        const bf16* qa = q + (group * 16 + (lane & 15)) * LD + (lane >> 4) * 8;
+        const bf16* ka = tile + (part * 8 + (lane & 7)) * LD + (lane >> 3) * 8;
+#pragma unroll 4
+        for (int k = 0; k < WIDTH; k += 32) {
+            u32 x[4], y[4], b[4];
+            load_matrices<false>(b, ka + k);
+            load_matrices<false>(x, qa + k);
+            load_matrices<false>(y, qa + k + 16);
+            mma(s, x, b);
+            mma(s, y, b + 2);
+        }
+        float* to = scores + (group * 16 + g) * LDS + part * 8 + 2 * t;
+        *(float2*)to = make_float2(s[0], s[1]);
+        *(float2*)(to + 8 * LDS) = make_float2(s[2], s[3]);
+        sync_block();
+        // The softmax of rows g and g + 8, each lane with the elements that it holds of the next product's left side.
+        const float* from = scores + (group * 16 + g) * LDS + 2 * t;
+        float now[2] = {most[0], most[1]};
+#pragma unroll
+        for (int k = 0; k < KEYS; k += 8) {
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                float2 v = *(const float2*)(from + i * 8 * LDS + k);
+                int p = at + k + 2 * t;
+                if (p < seen[i] && p < end) now[i] = fmax_(now[i], v.x * a.scale);
+                if (p + 1 < seen[i] && p + 1 < end) now[i] = fmax_(now[i], v.y * a.scale);
+            }
+        }
+        float factor[2];
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            now[i] = fmax_(now[i], shfl_xor(now[i], 1));
+            now[i] = fmax_(now[i], shfl_xor(now[i], 2));
+            factor[i] = most[i] == now[i] ? 1.0f : expf(most[i] - now[i]);
+            most[i] = now[i];
+            sum[i] *= factor[i];
+        }
+#pragma unroll
+        for (int c = 0; c < COLUMNS / 8; c++) { acc[c][0] *= factor[0]; acc[c][1] *= factor[0]; acc[c][2] *= factor[1]; acc[c][3] *= factor[1]; }
+#pragma unroll
+        for (int k = 0; k < KEYS; k += 16) {
+            u32 p[4];
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                int i = j & 1, key = k + (j >> 1) * 8, at0 = at + key + 2 * t;
+                float2 v = *(const float2*)(from + i * 8 * LDS + key);
+                float x = at0 < seen[i] && at0 < end ? expf(v.x * a.scale - most[i]) : 0.0f;
+                float y = at0 + 1 < seen[i] && at0 + 1 < end ? expf(v.y * a.scale - most[i]) : 0.0f;
+                p[j] = pack_bf16(x, y);
+                // What is summed is what is multiplied.
+                sum[i] += low_bf16(p[j]) + high_bf16(p[j]);
+            }
+            const bf16* va = tile + (k + (lane & 15)) * LD + part * COLUMNS + (lane >> 4) * 8;
+#pragma unroll
+            for (int c = 0; c < COLUMNS; c += 16) {
+                u32 b[4];
+                load_matrices<true>(b, va + c);
+                mma(acc[c / 8], p, b);
+                mma(acc[c / 8 + 1], p, b + 2);
+            }
+        }
+        sync_block();
+        if (STAGES == 1) {
+            if (at + KEYS < end) fetch(at + KEYS, 0);
+            commit_async();
+        }
+    }
+    wait_async<0>();
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        float l = sum[i] + shfl_xor(sum[i], 1);
+        l += shfl_xor(l, 2);
+        int r = row0 + group * 16 + g + i * 8;
+        if (r >= rows) continue;
+        u64 out = (u64)blockIdx.x * rows + r;
+        if (part == 0 && t == 0) { a.ml[out * 2] = most[i]; a.ml[out * 2 + 1] = l; }
+        if (most[i] == minus_infinity()) continue;
+#pragma unroll
+        for (int c = 0; c < COLUMNS / 8; c++)
+            *(float2*)(a.acc + out * LORA + part * COLUMNS + c * 8 + 2 * t) = make_float2(acc[c][2 * i], acc[c][2 * i + 1]);
+    }
+}
+KERNEL(THREADS, 2, mla_tiles_1, Mla) { tiles<1, 1>(a); }
+KERNEL(THREADS, 1, mla_tiles_4, Mla) { tiles<4, 1>(a); }
+KERNEL(THREADS, 1, mla_tiles_4x2, Mla) { tiles<4, 2>(a); }
+
+#ifdef INFILL_EMULATE
+REFERENCE(mla_tiles, Mla) { plain_mla<true>(a); }
+#endif

@@ -1,0 +1,54 @@
+//! Loading onto an NVIDIA GPU, and the way back to the CPU.
+//!
+//! ```text
+//! device = "cuda:1"   that GPU, or an error with the remedy
+//! device = "auto"     GPU 0 when there is a driver and the model fits; otherwise the log says why not, and the CPU is used
+//! ```
+use super::{Device, EngineError, Loaded, LocalOptions, Options, Source, blocks, error, fit, least, nano, sidecar, unusable};
+use crate::model::Backend;
+use crate::model::cuda::gpu::Gpu;
+use crate::model::cuda::{self, Cuda, driver};
+use std::sync::Arc;
+
+/// Tokens in one forward pass of a prefill: every pass reads all experts, so few large ones.
+const CHUNK: usize = 2048;
+
+/// The model on the GPU that `options` asks for; `None`: use the CPU.
+pub fn load(source: &Source, options: &LocalOptions) -> Result<Option<Loaded>, EngineError> {
+    match options.device {
+        Device::Cpu => Ok(None),
+        Device::Cuda(n) => {
+            on(source, options, n).map(Some).map_err(|reason| error(format!("cuda:{n} cannot be used"), format!("{reason:#}")))
+        }
+        // nano answers sooner on the CPU than a GPU wakes up.
+        Device::Auto if matches!(source, Source::Nano) => Ok(None),
+        Device::Auto => Ok(automatic(source, options)),
+    }
+}
+
+fn automatic(source: &Source, options: &LocalOptions) -> Option<Loaded> {
+    if let Err(reason) = driver::count() {
+        tracing::info!("the model runs on the CPU: {reason:#}");
+        return None;
+    }
+    let loaded = on(source, options, 0);
+    loaded.inspect_err(|reason| tracing::warn!("the model runs on the CPU, because the GPU cannot be used: {reason:#}")).ok()
+}
+
+fn on(source: &Source, options: &LocalOptions, index: usize) -> anyhow::Result<Loaded> {
+    let gpu: Arc<dyn Gpu> = Arc::new(driver::Driver::open(index)?);
+    let tokens = source.tokens()?;
+    let wanted = cuda::Options { pool_bytes: options.cache_bytes, ..cuda::Options::default() };
+    let mut backend = match source {
+        Source::Nano => Cuda::from_static("nano", nano()?, gpu, &wanted)?,
+        Source::Folder(path) | Source::Gguf(path) => Cuda::open(path, gpu, &wanted).map_err(|e| unusable(format!("{e:#}")))?,
+    };
+    fit(&backend, &tokens)?;
+    let cache_blocks = blocks(options.cache_bytes, backend.free()?, backend.block_bytes()).max(least(&backend));
+    backend.reserve(cache_blocks)?;
+    let device = format!("cuda:{index}");
+    tracing::info!(model = backend.name(), on = backend.device(), cache_blocks, "model loaded");
+    let (show_threshold, chat) = (sidecar::read(source)?.show_threshold, source.chats());
+    let options = Options { cache_blocks, chunk: CHUNK, model: backend.name().to_owned(), device, show_threshold, chat };
+    Ok(Loaded { backend: Box::new(backend), tokens: Arc::new(tokens), options })
+}

@@ -1,0 +1,122 @@
+//! What tests/gpu/run measures on a GPU: logits for a file of tokens, and times.
+//!
+//! ```text
+//! gpu_measure logits DIR bf16|q8|q4k|auto IDS OUT [CHUNK]   IDS u32, OUT f32 [tokens, vocab]; JSON on stdout
+//! gpu_measure time DIR bf16|q8|q4k|auto TOKENS
+//! ```
+//! `INFILL_TEST_DEVICE` as for the tests.
+use anyhow::{Context, Result, bail};
+use infill::cache::BlockId;
+use infill::model::cuda::driver::Driver;
+use infill::model::cuda::emulated::Emulated;
+use infill::model::cuda::gpu::Gpu;
+use infill::model::cuda::kind::Precision;
+use infill::model::cuda::{Cuda, Options};
+use infill::model::{BLOCK, Backend};
+use serde_json::json;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["logits", dir, precision, ids, out] => logits(open(dir, precision)?, ids, out, usize::MAX),
+        ["logits", dir, precision, ids, out, chunk] => logits(open(dir, precision)?, ids, out, chunk.parse()?),
+        ["time", dir, precision, tokens] => time(open(dir, precision)?, tokens.parse()?),
+        _ => bail!("gpu_measure logits DIR PRECISION IDS OUT [CHUNK] | time DIR PRECISION TOKENS"),
+    }
+}
+
+fn gpu() -> Result<Arc<dyn Gpu>> {
+    let device = std::env::var("INFILL_TEST_DEVICE").unwrap_or_else(|_| "cuda:0".into());
+    match device.split_once(':').context("INFILL_TEST_DEVICE is no device")? {
+        ("cuda", n) => Ok(Arc::new(Driver::open(n.parse()?)?)),
+        _ => Ok(Arc::new(Emulated::open(std::env::var("INFILL_KERNELS")?.as_ref())?)),
+    }
+}
+
+fn open(dir: &str, precision: &str) -> Result<Cuda> {
+    let precision = match precision {
+        "bf16" => Some(Precision::Bf16),
+        "q8" => Some(Precision::Q8),
+        "q4k" => Some(Precision::Q4K),
+        "auto" => None,
+        other => bail!("{other}: bf16, q8, q4k or auto"),
+    };
+    let begun = Instant::now();
+    let gpu = gpu()?;
+    let opened = begun.elapsed().as_secs_f64();
+    let model = Cuda::open(Path::new(dir), gpu, &Options { precision, ..Options::default() })?;
+    eprintln!("{}: device {opened:.1} s, model {:.1} s", model.device(), begun.elapsed().as_secs_f64() - opened);
+    Ok(model)
+}
+
+/// Blocks for `positions`, in no order.
+fn table(model: &mut Cuda, positions: usize) -> Result<Vec<BlockId>> {
+    let blocks = positions.div_ceil(BLOCK) as u32;
+    model.reserve(blocks as usize + 1)?;
+    Ok((0..blocks).rev().map(BlockId).collect())
+}
+
+fn logits(mut model: Cuda, ids: &str, out: &str, chunk: usize) -> Result<()> {
+    let raw = std::fs::read(ids)?;
+    let ids: Vec<u32> = raw.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let table = table(&mut model, ids.len())?;
+    let mut all: Vec<u8> = Vec::new();
+    for (i, piece) in ids.chunks(chunk.min(ids.len())).enumerate() {
+        let rows = model.forward(&table, i * chunk.min(ids.len()), piece, piece.len())?;
+        all.extend(rows.iter().flat_map(|x| x.to_le_bytes()));
+    }
+    std::fs::write(out, all)?;
+    println!("{}", json!({ "tokens": ids.len(), "device": model.device() }));
+    Ok(())
+}
+
+/// Milliseconds of each run, sorted.
+fn runs(n: usize, mut f: impl FnMut(usize) -> Result<()>) -> Result<Vec<f64>> {
+    let mut all = Vec::new();
+    for i in 0..n {
+        let begun = Instant::now();
+        f(i)?;
+        all.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    all.sort_by(f64::total_cmp);
+    Ok(all)
+}
+
+fn middle(sorted: &[f64]) -> f64 {
+    sorted[sorted.len() / 2]
+}
+
+fn best(row: &[f32]) -> u32 {
+    (0..row.len()).fold(0, |b, i| if row[i] > row[b] { i } else { b }) as u32
+}
+
+fn time(mut model: Cuda, tokens: usize) -> Result<()> {
+    let vocab = model.vocab();
+    let ids: Vec<u32> = (0..tokens as u32 + 64).map(|i| i.wrapping_mul(2_654_435_761) % vocab as u32).collect();
+    let table = table(&mut model, tokens + 256)?;
+    let prompt = &ids[..tokens];
+    model.forward(&table, 0, prompt, 1)?; // warm
+    let prefill = runs(5, |_| model.forward(&table, 0, prompt, 1).map(drop))?;
+    // 64 steps recorded as graphs: the first run records.
+    model.greedy(&table, tokens, 1, None, vocab, 64)?;
+    let decode = runs(7, |_| model.greedy(&table, tokens, 1, None, vocab, 64).map(drop))?;
+    // Two tokens in, the first token out, the choice made on the host as the worker does.
+    model.forward(&table, tokens, &ids[..2], 1)?;
+    let keystroke = runs(31, |_| model.forward(&table, tokens, &ids[..2], 1).map(|row| assert!(best(&row) < vocab as u32)))?;
+    let line = runs(15, |_| {
+        let first = best(&model.forward(&table, tokens, &ids[..2], 1)?);
+        model.greedy(&table, tokens + 2, first, None, vocab, 15).map(drop)
+    })?;
+    println!(
+        "{}",
+        json!({
+            "device": model.device(), "tokens": tokens, "prefill_ms": middle(&prefill), "decode_ms": middle(&decode) / 64.0,
+            "keystroke_ms": middle(&keystroke), "line_of_16_ms": middle(&line), "bytes": model.used(), "free": model.free()?,
+        })
+    );
+    Ok(())
+}
