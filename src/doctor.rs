@@ -78,8 +78,10 @@ pub async fn examine(user: Result<Vec<Layer>, config::ConfigError>, named: Vec<L
     let layers: Vec<Layer> = layers.into_iter().chain(named).collect();
     match config::merge(&layers) {
         Ok(loaded) => {
+            // Before the trial, which is a window of that server too.
+            let server = server(&loaded.config).await;
             findings.extend(engine(&loaded.config).await);
-            findings.push(server(&loaded.config).await);
+            findings.push(server);
         }
         Err(error) => findings.push(Finding::bad("model", error.to_string(), "correct it")),
     }

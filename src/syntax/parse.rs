@@ -15,8 +15,10 @@ use tree_sitter::{InputEdit, ParseOptions, ParseState, Parser, Point, Tree};
 /// Longest time that a parse may take where a key waits for it.
 pub const BUDGET: Duration = Duration::from_millis(5);
 
-/// Some texts (100,000 open brackets) take minutes: after this long in the background a document goes without.
+/// Some texts (100,000 open brackets) take minutes: after this long in the background a document goes without, and after
+/// so many edits it is tried again: what made it hard (a bracket not closed yet) may be gone.
 const GIVE_UP: Duration = Duration::from_secs(2);
+const REST: u32 = 20;
 
 /// A tree takes some ten times its text: larger ones work without.
 const MAX_BYTES: usize = 2 << 20;
@@ -31,7 +33,8 @@ pub struct Parse {
     /// The job under way, and the edits that have come since it was begun.
     running: Option<u64>,
     since: Vec<InputEdit>,
-    given_up: bool,
+    /// Edits to wait for before another try, after a parse that took too long.
+    rest: u32,
 }
 
 /// A parse for another thread.
@@ -58,13 +61,18 @@ impl Job {
     pub fn run(self) -> Done {
         Done { id: self.id, tree: parse(self.grammar, &self.rope, self.old.as_ref(), GIVE_UP) }
     }
+
+    /// As if it had taken too long.
+    #[cfg(test)]
+    pub fn give_up(self) -> Done {
+        Done { id: self.id, tree: None }
+    }
 }
 
 impl Parse {
     /// `None` where there is no grammar for the language.
     pub fn new(language: &str, rope: &Rope) -> Option<Parse> {
-        let mut parse =
-            Parse { grammar: languages::find(language)?, tree: None, fresh: false, running: None, since: Vec::new(), given_up: false };
+        let mut parse = Parse { grammar: languages::find(language)?, tree: None, fresh: false, running: None, since: Vec::new(), rest: 0 };
         parse.settle(rope);
         Some(parse)
     }
@@ -72,6 +80,7 @@ impl Parse {
     /// The text has changed.
     pub fn edit(&mut self, edit: InputEdit) {
         self.fresh = false;
+        self.rest = self.rest.saturating_sub(1);
         if let Some(tree) = &mut self.tree {
             tree.edit(&edit);
         }
@@ -102,7 +111,7 @@ impl Parse {
     }
 
     fn wanting(&self, rope: &Rope) -> bool {
-        !self.fresh && self.running.is_none() && !self.given_up && rope.len_bytes() <= MAX_BYTES
+        !self.fresh && self.running.is_none() && self.rest == 0 && rope.len_bytes() <= MAX_BYTES
     }
 
     /// The job is done. What was typed since is quick to add; if not, there is another job.
@@ -110,7 +119,7 @@ impl Parse {
         if self.running.take_if(|id| *id == done.id).is_none() {
             return;
         }
-        self.given_up = done.tree.is_none();
+        self.rest = if done.tree.is_none() { REST } else { 0 };
         if let Some(mut tree) = done.tree {
             self.fresh = self.since.is_empty();
             self.since.drain(..).for_each(|edit| tree.edit(&edit));

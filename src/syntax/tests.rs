@@ -166,6 +166,20 @@ fn a_long_parse_is_finished_beside_and_meets_the_edits_made_meanwhile() {
 }
 
 #[test]
+fn what_was_too_hard_to_parse_is_tried_again() {
+    let mut document = Document::new("file:///t.py", "python", 1, &"def f(a):\n    return [a, {'b': (c, d)}]\n".repeat(5_000));
+    let job = document.unparsed().expect("200 kB are not parsed in 5 ms");
+    document.parsed(job.give_up());
+    document.apply(2, &[Change { range: None, text: "x = 1\n".into() }], Encoding::Utf16);
+    assert!(document.unparsed().is_none() && document.snapshot().syntax.is_none(), "not at each key");
+    let start = Position { line: 0, character: 0 };
+    for version in 3..40 {
+        document.apply(version, &[Change { range: Some(Lines { start, end: start }), text: "y".into() }], Encoding::Utf16);
+    }
+    assert_eq!(document.settled().syntax.map(|s| s.errors()), Some(0));
+}
+
+#[test]
 fn deep_nesting_and_errors_everywhere_are_bounded() {
     for text in ["(".repeat(100_000), "[".repeat(50_000) + &"]".repeat(50_000), ") } ] \" ' ".repeat(10_000)] {
         for language in ["python", "json"] {
