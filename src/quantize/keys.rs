@@ -148,14 +148,9 @@ fn tokenizer(keys: &mut Keys, w: &Words) {
     let kinds: Vec<u8> = w.kinds.iter().flat_map(|k| k.to_le_bytes()).collect();
     keys.list("tokenizer.ggml.token_type", kind::I32, w.kinds.len(), &kinds);
     keys.texts("tokenizer.ggml.merges", &w.merges);
-    for (key, id) in [
-        ("bos", w.bos),
-        ("eos", w.eos),
-        ("padding", w.eos),
-        ("fim_pre", w.fim_begin),
-        ("fim_suf", w.fim_hole),
-        ("fim_mid", w.fim_end),
-    ] {
+    for (key, id) in
+        [("bos", w.bos), ("eos", w.eos), ("padding", w.eos), ("fim_pre", w.fim_begin), ("fim_suf", w.fim_hole), ("fim_mid", w.fim_end)]
+    {
         keys.number(&format!("tokenizer.ggml.{key}_token_id"), id as usize);
     }
     keys.flag("tokenizer.ggml.add_bos_token", true);

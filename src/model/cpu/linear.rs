@@ -4,11 +4,11 @@
 //! products([gate of expert 3 · 2 rows, up of expert 3 · 2 rows, gate of expert 9 · 1 row, …])
 //!     -> pieces of 64 outputs -> all pieces of all products, spread over the cores at once
 //! ```
+use super::blocks;
 use super::lanes::{Element, Level};
 use super::product::{self, Block};
 use super::rounded::{Input, Rounded};
 use super::view::{Out, Rows};
-use super::blocks;
 use crate::model::matrix::{Format, Matrix};
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -111,8 +111,8 @@ pub fn linear_columns(level: Level, w: &Matrix, x: Rows<'_>, out: Out<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::quantized::k_quants::{self as k, GgmlType};
     use crate::model::source::{Slice, Source};
+    use candle_core::quantized::k_quants::{self as k, GgmlType};
     use std::sync::Arc;
 
     fn numbers(n: usize, seed: u32) -> Vec<f32> {
@@ -180,6 +180,40 @@ mod tests {
             let whole = run(Level::best(), &w, &x);
             for (r, x) in x.chunks_exact(256).enumerate() {
                 assert_eq!(run(Level::best(), &w, x), whole[r * 67..(r + 1) * 67], "{:?}, row {r}", w.format);
+            }
+        }
+    }
+
+    #[test]
+    fn quantised_formats_give_the_same_bits_with_any_instructions() {
+        for (rows, cols, n) in [(67, 512, 13), (16, 256, 1), (35, 1280, 3)] {
+            let x = numbers(n * cols, 5);
+            for (w, _) in matrices(rows, cols).into_iter().filter(|(w, _)| !w.format.is_float()) {
+                let want = run(Level::best(), &w, &x);
+                // Without a fused multiply-add the last bits differ.
+                for level in Level::available().filter(|l| *l > Level::Portable) {
+                    assert_eq!(run(level, &w, &x), want, "{:?}, {level:?}", w.format);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_extremes_do_not_overflow() {
+        let ones = vec![-1.0; 256 * 2];
+        for (format, block) in [
+            (Format::Q8_0, [vec![0, 0x3c], vec![0x80; 32]].concat()),
+            (Format::Q6K, [vec![0xff; 192], vec![0x80; 16], vec![0, 0x3c]].concat()),
+            (Format::Q4K, [vec![0, 0x3c, 0, 0], vec![0xff; 140]].concat()),
+        ] {
+            let count = 256 / format.block().0 * 2 * 16;
+            let w = Matrix::new(format, 16, 512, slice(&block.repeat(count), 2));
+            let mut row = vec![0.0; 512];
+            w.row(0, &mut row);
+            let want: f32 = row.iter().map(|w| -w).sum();
+            for level in Level::available() {
+                let got = run(level, &w, &ones);
+                assert!(got.iter().all(|g| (g / want - 1.0).abs() < 1e-5), "{format:?} {level:?} {got:?}, not {want}");
             }
         }
     }
