@@ -9,6 +9,7 @@ mod checkpoint;
 use candle_core::quantized::GgmlDType;
 use checkpoint::*;
 use infill::model::cpu::Cpu;
+use infill::quantize::{self, Options, Target};
 
 const SHAPES: [&str; 2] = ["lite", "236b"];
 
@@ -100,4 +101,76 @@ fn bytes_of_the_program_are_a_model_too() {
         assert_eq!((model.name(), model.format().as_str()), ("nano", "Q8_0"));
         assert!(logits(&mut model, &shuffled(24), &ids, 24) == want);
     }
+}
+
+/// Some tokens of the random model.
+fn ids(n: u32) -> Vec<u32> {
+    (0..n).map(|i| i * 97 % 4000).collect()
+}
+
+fn quantised(folder: &std::path::Path, to: Target) -> std::path::PathBuf {
+    let out = folder.join(format!("{to:?}.gguf"));
+    quantize::run(&Options { folder: folder.to_owned(), out: out.clone(), to }).unwrap();
+    out
+}
+
+#[test]
+fn a_quantised_folder_is_near_the_folder_and_gives_the_same_bits_in_any_chunking() {
+    let folder = tempfile::tempdir().unwrap();
+    random(folder.path());
+    let ids = ids(40);
+    let want = run(folder.path(), &ids, 40);
+    let size = (want.iter().map(|x| x * x).sum::<f32>() / want.len() as f32).sqrt();
+    for (to, format, error) in [(Target::Q8_0, "Q8_0", 0.1), (Target::Q4KM, "Q4K", 0.5)] {
+        let file = quantised(folder.path(), to);
+        let model = Cpu::open(&file).unwrap();
+        println!("{to:?}: {}", model.format());
+        let got = run(&file, &ids, 40);
+        let apart = mean(&got, &want) / size;
+        println!("{to:?}: {apart} of {size}");
+        assert!(apart < error && apart > 0.0, "{to:?} ({format}): {apart}");
+        [1, 7, 16].iter().for_each(|chunk| assert!(run(&file, &ids, *chunk) == got, "{to:?}, {chunk}"));
+        // The tokenizer came along.
+        let words = infill::model::gguf::Vocabulary::read(&file).unwrap();
+        assert_eq!((words.tokens.len(), words.pre.as_str()), (4096, "deepseek-llm"));
+        assert!(words.fim_pre.is_some() && words.fim_suf.is_some() && words.fim_mid.is_some());
+    }
+}
+
+#[test]
+fn what_cannot_be_quantised_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    random(folder.path());
+    let error = |from: &std::path::Path, out: &str| {
+        let options = Options { folder: from.to_owned(), out: folder.path().join(out), to: Target::Q8_0 };
+        format!("{:#}", quantize::run(&options).unwrap_err())
+    };
+    assert!(error(&folder.path().join("config.json"), "a.gguf").contains("is not a folder"));
+    assert!(error(folder.path(), "config.json").contains("exists already"));
+    assert!(error(folder.path(), "nowhere/a.gguf").contains("nowhere/a.gguf.part"));
+    std::fs::remove_file(folder.path().join("tokenizer.json")).unwrap();
+    assert!(error(folder.path(), "a.gguf").contains("tokenizer.json"));
+    assert!(!folder.path().join("a.gguf").exists() && !folder.path().join("a.gguf.part").exists());
+}
+
+#[test]
+fn a_model_in_parts_is_one_model() {
+    let folder = tempfile::tempdir().unwrap();
+    random(folder.path());
+    let file = quantised(folder.path(), Target::Q8_0);
+    let want = run(&file, &ids(9), 9);
+    let parts = split(&file, 3);
+    for part in &parts {
+        assert!(run(part, &ids(9), 9) == want, "{}", part.display());
+        assert_eq!(infill::model::gguf::Vocabulary::read(part).unwrap().tokens.len(), 4096);
+    }
+    let error = |path: &std::path::Path| Cpu::open(path).err().unwrap().to_string();
+    // A part under another's name, then one that is not there.
+    std::fs::copy(&parts[1], &parts[2]).unwrap();
+    assert!(error(&parts[0]).contains("part 2 of 3") && error(&parts[0]).contains("part-00003-of-00003.gguf"));
+    std::fs::remove_file(&parts[2]).unwrap();
+    assert!(error(&parts[0]).contains("part-00003-of-00003.gguf"));
+    let alone = folder.path().join("alone.gguf");
+    std::fs::copy(&parts[0], &alone).unwrap();
+    assert!(error(&alone).contains("part 1 of 3"), "{}", error(&alone));
 }

@@ -206,3 +206,83 @@ fn rename(config: &serde_json::Value, tensors: &HashMap<String, Tensor>, layout:
         }
     }
 }
+
+/// Writes a folder of random weights whose rows are long enough for every block format, with nano's tokenizer.
+/// Rows of 96 and 352 are not multiples of 256, as the published models' 1408 and 10944.
+pub fn random(to: &Path) {
+    const VOCAB: usize = 4096;
+    let config = std::fs::read_to_string(reference("lite").join("config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    for (key, n) in [
+        ("vocab_size", VOCAB),
+        ("hidden_size", 256),
+        ("intermediate_size", 352),
+        ("moe_intermediate_size", 96),
+        ("kv_lora_rank", 256),
+        ("v_head_dim", 64),
+    ] {
+        config[key] = n.into();
+    }
+    let size = |key: &str| config[key].as_u64().unwrap() as usize;
+    let (hidden, heads, latent, v) = (size("hidden_size"), size("num_attention_heads"), size("kv_lora_rank"), size("v_head_dim"));
+    let (nope, rope) = (size("qk_nope_head_dim"), size("qk_rope_head_dim"));
+    let mut shapes =
+        vec![("model.embed_tokens".to_owned(), VOCAB, hidden), ("lm_head".into(), VOCAB, hidden), ("model.norm".into(), 1, hidden)];
+    for layer in 0..size("num_hidden_layers") {
+        let mut put = |name: &str, rows, cols| shapes.push((format!("model.layers.{layer}.{name}"), rows, cols));
+        put("input_layernorm", 1, hidden);
+        put("post_attention_layernorm", 1, hidden);
+        put("self_attn.q_proj", heads * (nope + rope), hidden);
+        put("self_attn.kv_a_proj_with_mqa", latent + rope, hidden);
+        put("self_attn.kv_a_layernorm", 1, latent);
+        put("self_attn.kv_b_proj", heads * (nope + v), latent);
+        put("self_attn.o_proj", hidden, heads * v);
+        let mut mlp = |name: &str, inner| {
+            put(&format!("mlp.{name}gate_proj"), inner, hidden);
+            put(&format!("mlp.{name}up_proj"), inner, hidden);
+            put(&format!("mlp.{name}down_proj"), hidden, inner);
+        };
+        if layer == 0 {
+            mlp("", size("intermediate_size"));
+            continue;
+        }
+        (0..size("n_routed_experts")).for_each(|e| mlp(&format!("experts.{e}."), size("moe_intermediate_size")));
+        mlp("shared_experts.", size("n_shared_experts") * size("moe_intermediate_size"));
+        put("mlp.gate", size("n_routed_experts"), hidden);
+    }
+    let mut seed = 1u64;
+    let mut tensors = HashMap::new();
+    for (name, rows, cols) in shapes {
+        // The sum of four uniform numbers is near enough to a normal one.
+        let mut next = || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (0..4).map(|i| f32::from((seed >> (16 * i)) as u16) / 65536.0 - 0.5).sum::<f32>() * 1.7
+        };
+        let std = if name.contains("embed") { 1.0 } else { (cols as f32).powf(-0.5) };
+        let values: Vec<f32> = (0..rows * cols).map(|_| if rows == 1 { 1.0 } else { next() * std }).collect();
+        let shape = if rows == 1 { vec![cols] } else { vec![rows, cols] };
+        tensors.insert(format!("{name}.weight"), Tensor::from_vec(values, shape, &Device::Cpu).unwrap());
+    }
+    candle_core::safetensors::save(&tensors, to.join("model.safetensors")).unwrap();
+    std::fs::write(to.join("config.json"), config.to_string()).unwrap();
+    let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/nano/tokenizer.json");
+    std::fs::copy(tokenizer, to.join("tokenizer.json")).unwrap();
+}
+
+/// Cuts a GGUF file into parts as llama.cpp's gguf-split does: the keys and the first tensors, then the rest.
+pub fn split(file: &Path, parts: usize) -> Vec<PathBuf> {
+    let mut from = std::fs::File::open(file).unwrap();
+    let content = gguf_file::Content::read(&mut from).unwrap();
+    let mut names: Vec<_> = content.tensor_infos.keys().cloned().collect();
+    names.sort();
+    let path = |i: usize| file.with_file_name(format!("part-{:05}-of-{parts:05}.gguf", i + 1));
+    for (i, names) in names.chunks(names.len().div_ceil(parts)).enumerate() {
+        let tensors: Vec<_> = names.iter().map(|n| (n.as_str(), content.tensor(&mut from, n, &Device::Cpu).unwrap())).collect();
+        let tensors: Vec<_> = tensors.iter().map(|(n, t)| (*n, t)).collect();
+        let (no, count) = (Value::U16(i as u16), Value::U16(parts as u16));
+        let mut keys: Vec<_> = vec![("split.no", &no), ("split.count", &count)];
+        keys.extend(content.metadata.iter().filter(|_| i == 0).map(|(k, v)| (k.as_str(), v)));
+        gguf_file::write(&mut std::fs::File::create(path(i)).unwrap(), &keys, &tensors).unwrap();
+    }
+    (0..parts).map(path).collect()
+}

@@ -12,6 +12,7 @@ pub const LANES: usize = 16;
 
 /// Which instructions to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "elsewhere the compiler's own vectors (NEON) serve"))]
 pub enum Level {
     Portable,
     /// AVX2 with FMA and F16C.

@@ -185,6 +185,40 @@ mod tests {
     }
 
     #[test]
+    fn quantised_formats_give_the_same_bits_with_any_instructions() {
+        for (rows, cols, n) in [(67, 512, 13), (16, 256, 1), (35, 1280, 3)] {
+            let x = numbers(n * cols, 5);
+            for (w, _) in matrices(rows, cols).into_iter().filter(|(w, _)| !w.format.is_float()) {
+                let want = run(Level::best(), &w, &x);
+                // Without a fused multiply-add the last bits differ.
+                for level in Level::available().filter(|l| *l > Level::Portable) {
+                    assert_eq!(run(level, &w, &x), want, "{:?}, {level:?}", w.format);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_extremes_do_not_overflow() {
+        let ones = vec![-1.0; 256 * 2];
+        for (format, block) in [
+            (Format::Q8_0, [vec![0, 0x3c], vec![0x80; 32]].concat()),
+            (Format::Q6K, [vec![0xff; 192], vec![0x80; 16], vec![0, 0x3c]].concat()),
+            (Format::Q4K, [vec![0, 0x3c, 0, 0], vec![0xff; 140]].concat()),
+        ] {
+            let count = 256 / format.block().0 * 2 * 16;
+            let w = Matrix::new(format, 16, 512, slice(&block.repeat(count), 2));
+            let mut row = vec![0.0; 512];
+            w.row(0, &mut row);
+            let want: f32 = row.iter().map(|w| -w).sum();
+            for level in Level::available() {
+                let got = run(level, &w, &ones);
+                assert!(got.iter().all(|g| (g / want - 1.0).abs() < 1e-5), "{format:?} {level:?} {got:?}, not {want}");
+            }
+        }
+    }
+
+    #[test]
     fn odd_widths_and_every_level_agree() {
         let (rows, cols) = (19, 37);
         let w = Matrix::new(Format::F32, rows, cols, Slice::of_f32(&numbers(rows * cols, 1)));
