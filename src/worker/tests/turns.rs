@@ -58,6 +58,7 @@ fn a_long_answer_gives_way_and_goes_on_where_it_was() {
         probe.wait_for_passes(11);
         let mut short: Vec<_> = (0..3).map(|n| worker.submit(request(&format!("{n}"), "", ""))).collect();
         probe.open();
+        probe.wait_for_passes(12);
         // Enough for a turn of the long one and for all of the short ones, and not for the long one's end.
         probe.close_after(100);
         probe.wait_for_passes(112);
