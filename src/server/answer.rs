@@ -110,6 +110,9 @@ impl Run {
     }
 
     fn take(&mut self, index: usize, event: Event) -> Option<Said> {
+        // That time is up is said of whichever has not ended.
+        let waiting = self.choices.iter().position(|choice| !choice.ended)?;
+        let index = if self.choices.get(index)?.ended { waiting } else { index };
         let choice = self.choices.get_mut(index)?;
         if !std::mem::replace(&mut choice.begun, true) {
             self.face.metrics.first();

@@ -48,7 +48,7 @@ fn prefills_of_two_windows_take_turns() {
 
 #[test]
 fn a_long_answer_gives_way_and_goes_on_where_it_was() {
-    let long = Request { max_tokens: 200, ..request("let ab", "", "") };
+    let long = Request { max_tokens: 400, ..request("let ab", "", "") };
     for draft in [false, true] {
         let long = Request { draft, ..long.clone() };
         let expected = ask(&chaos(256).0, long.clone());
@@ -56,11 +56,19 @@ fn a_long_answer_gives_way_and_goes_on_where_it_was() {
         probe.close_after(10);
         let answer = worker.submit(long);
         probe.wait_for_passes(11);
-        let short: Vec<_> = (0..3).map(|n| worker.submit(request(&format!("{n}"), "", ""))).collect();
+        let mut short: Vec<_> = (0..3).map(|n| worker.submit(request(&format!("{n}"), "", ""))).collect();
         probe.open();
-        let (short, answer): (Vec<_>, _) = (short.into_iter().map(collect).collect(), collect(answer));
+        probe.wait_for_passes(12);
+        // Enough for a turn of the long one and for all of the short ones, and not for the long one's end.
+        probe.close_after(100);
+        probe.wait_for_passes(112);
+        for short in &mut short {
+            let ended = std::iter::from_fn(|| short.try_recv().ok()).any(|event| matches!(event, Event::Done { .. }));
+            assert!(ended, "it waited for the long answer's end");
+        }
+        probe.open();
+        let answer = collect(answer);
         assert_eq!(answer.content(), expected.content());
-        assert!(short.iter().all(|short| short.usage().total < answer.usage().total));
         assert_eq!(answer.usage().computed, expected.usage().computed);
     }
 }
