@@ -5,7 +5,7 @@
 
 Types the same code as llama_cpp.py, in the layout of the frozen hole and as a fresh split at each key, and reads
 `vllm:prefix_cache_queries_total` and `vllm:prefix_cache_hits_total` (tokens) before and after. Any model serves, one with
-random weights too. Fails unless a request of the frozen hole computes less than `--block` tokens (the server's cache block)
+random weights too, but a server just started: its cache must not know these prompts from a run before. Fails unless a request of the frozen hole computes less than `--block` tokens (the server's cache block)
 and a few, and a file that holds a marker is sent as token ids.
 """
 
