@@ -19,11 +19,10 @@ import subprocess
 import sys
 import tempfile
 import threading
+import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-
-import xllamacpp as xl
 
 ROOT = Path(__file__).resolve().parents[2]
 BEFORE = '''import json
@@ -72,6 +71,8 @@ TYPED = "        del self.records[name]\n        os.remove(os.path.join(self.pat
 
 
 def start_llama(model):
+    import xllamacpp as xl
+
     p = xl.CommonParams()
     p.model.path = str(model)
     p.n_ctx = 4096
@@ -85,7 +86,16 @@ def start_llama(model):
 class Proxy(BaseHTTPRequestHandler):
     """Passes everything on, and keeps the figures and prompts of completions."""
 
-    target, seen, lock = "", [], threading.Lock()
+    target, seen, asked, lock = "", [], [], threading.Lock()
+
+    def keep(self, body, event):
+        figures, usage = event.get("timings"), event.get("usage")
+        if not figures and usage and usage.get("prompt_tokens_details"):
+            cached = usage["prompt_tokens_details"]["cached_tokens"] or 0
+            figures = {"prompt_n": usage["prompt_tokens"] - cached, "cache_n": cached}
+        if figures:
+            with self.lock:
+                self.seen.append((json.loads(body), figures))
 
     def forward(self, body):
         request = urllib.request.Request(self.target + self.path, body, {"Content-Type": "application/json"})
@@ -99,9 +109,8 @@ class Proxy(BaseHTTPRequestHandler):
             self.end_headers()
             try:
                 for line in answer:
-                    if line.startswith(b"data: {") and b'"timings"' in line:
-                        with self.lock:
-                            self.seen.append((json.loads(body), json.loads(line[6:])["timings"]))
+                    if line.startswith(b"data: {"):
+                        self.keep(body, json.loads(line[6:]))
                     self.wfile.write(line)
                     self.wfile.flush()
             except (BrokenPipeError, ConnectionResetError):
@@ -111,7 +120,10 @@ class Proxy(BaseHTTPRequestHandler):
         self.forward(None)
 
     def do_POST(self):
-        self.forward(self.rfile.read(int(self.headers["Content-Length"])))
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if "complet" in self.path:
+            self.asked.append(json.loads(body))
+        self.forward(body)
 
     def log_message(self, *_):
         pass
@@ -168,7 +180,9 @@ class Lsp:
         self.call("shutdown", None)
         self.send("exit", None)
         self.process.stdin.close()
-        self.process.wait()
+        told = self.process.stderr.read().decode()
+        if "WARN" in told or self.process.wait():
+            sys.exit(f"infill says: {told}")
 
 
 def type_all(binary, variables, report=False):

@@ -79,7 +79,8 @@ impl Remote {
             match self.attempt(found, request, at, to, tally).await {
                 Ok(Ended::Done(finish)) => return Ok(finish),
                 Ok(Ended::Disagrees) => tracing::debug!("the model would write another word"),
-                Err(refused) => {
+                Err(mut refused) => {
+                    leave_out(&mut refused.error, request);
                     if refused.status.is_none_or(|status| status == 404) {
                         // It is gone, or another program listens there now: it is asked again what it is.
                         self.failed(refused.error.clone());
@@ -256,6 +257,22 @@ impl Tally {
     }
 }
 
+/// So many characters of the user's in a server's words are no chance.
+const QUOTE: usize = 12;
+
+/// Errors are shown and logged: a server's words that repeat the user's code are taken out.
+fn leave_out(error: &mut EngineError, request: &Request) {
+    let Some((title, said)) = error.title.split_once(" (") else { return };
+    let said: Vec<char> = said.chars().collect();
+    let quotes = |window: &[char]| {
+        let window: String = window.iter().collect();
+        [&request.prefix, &request.suffix, &request.tail].iter().any(|text| text.contains(&window))
+    };
+    if said.windows(QUOTE).any(quotes) {
+        error.title = format!("{title} (its words repeat the text around the cursor, and are left out)");
+    }
+}
+
 /// Cuts a text inside of each marker, so that no piece holds one.
 fn apart<'a>(text: &'a str, markers: &[&str]) -> Vec<&'a str> {
     let (mut pieces, mut rest) = (Vec::new(), text);
@@ -272,6 +289,18 @@ fn apart<'a>(text: &'a str, markers: &[&str]) -> Vec<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_do_not_repeat_code() {
+        let request = Request { prefix: "password = 'tiger'\n".into(), ..Request::default() };
+        let left = |title: &str| {
+            let mut error = problem(title, "look");
+            leave_out(&mut error, &request);
+            error.title
+        };
+        assert_eq!(left("x has failed (500: out of memory)"), "x has failed (500: out of memory)");
+        assert!(left("x has failed (500: in password = 'tiger')").ends_with("left out)"));
+    }
 
     #[test]
     fn no_piece_holds_a_marker() {
