@@ -101,7 +101,9 @@ proptest! {
     #[test]
     fn running_ahead_changes_nothing(requests in edits()) {
         let (plain, _) = chaos(64);
-        let (ahead, _) = worker(TestModel { ahead: true, ..TestModel::new(VOCAB, 64, chaotic()) }, 64);
+        let mut model = TestModel::new(VOCAB, 64, chaotic());
+        model.ahead = true;
+        let (ahead, _) = worker(model, 64);
         for request in requests {
             let (expected, got) = (ask(&plain, request.clone()), ask(&ahead, request));
             prop_assert_eq!(got.content(), expected.content());
