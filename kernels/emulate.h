@@ -7,7 +7,7 @@
 //
 // What it makes visible:
 // - shared memory and outputs begin as NaN, and end at a page that cannot be touched;
-// - threads run in an order that the caller picks (up, down, shuffled), from barrier to barrier: a missing barrier changes the result;
+// - warps go on together, or one after the other from barrier to barrier (from the last, shuffled): a missing barrier changes the result;
 // - cp.async copies only when it is waited for; a barrier that not all threads reach stops the program.
 #pragma once
 #include <csetjmp>
@@ -95,17 +95,28 @@ inline void run_block(const std::function<void()>& body, unsigned threads, int o
     if (m.fibres.size() < threads) m.fibres.resize(threads);
     m.warps.assign((threads + 31) / 32, Warp());
     m.threads = threads; m.body = &body; m.arrived = 0;
-    std::vector<int> turn(threads);
-    for (unsigned i = 0; i < threads; i++) { turn[i] = order == 1 ? threads - 1 - i : i; m.fibres[i].state = READY; m.fibres[i].ops = 0; }
-    if (order == 2) for (unsigned i = threads - 1; i > 0; i--) { seed = seed * 1664525u + 1013904223u; std::swap(turn[i], turn[(seed >> 8) % (i + 1)]); }
+    for (unsigned i = 0; i < threads; i++) { m.fibres[i].state = READY; m.fibres[i].ops = 0; }
+    auto random = [&](unsigned n) { seed = seed * 1664525u + 1013904223u; return (seed >> 8) % n; };
+    auto turns = [&](unsigned n) {
+        std::vector<int> turn(n);
+        for (unsigned i = 0; i < n; i++) turn[i] = order == 1 ? n - 1 - i : i;
+        if (order == 2) for (unsigned i = n - 1; i > 0; i--) std::swap(turn[i], turn[random(i + 1)]);
+        return turn;
+    };
+    const std::vector<int> warps = turns(threads / 32), lanes = turns(32);
+    // Order 0: all warps go on together. The others: one warp as far as it can, then the next, so that what a missing barrier
+    // would let one warp overwrite is overwritten.
     for (;;) {
-        unsigned done = 0; bool moved = false;
-        for (int i : turn) {
-            while (runnable(i)) { m.fibres[i].state = READY; resume(i); moved = true; if (m.fibres[i].state == BLOCK || m.fibres[i].state == WARP) break; }
-            done += m.fibres[i].state == DONE;
+        bool any = false;
+        unsigned done = 0;
+        for (int w : warps) for (bool moved = true; moved;) {
+            moved = false;
+            for (int l : lanes) if (int i = w * 32 + l; runnable(i)) { m.fibres[i].state = READY; resume(i); any = moved = true; }
+            if (order == 0) break;
         }
+        for (unsigned i = 0; i < threads; i++) done += m.fibres[i].state == DONE;
         if (done == threads) break;
-        if (!moved) fail("a barrier or a warp operation that not all threads reach");
+        if (!any) fail("a barrier or a warp operation that not all threads reach");
     }
     for (unsigned i = 0; i < threads; i++) if (!m.fibres[i].open.empty() || !m.fibres[i].groups.empty()) fail("a cp.async that nobody waited for");
 }
