@@ -103,7 +103,8 @@ impl Open {
         }
         let (before, after) = (text(&self.base, self.old), text(&self.now, self.new.clone()));
         let bare = |text: &str| text.split_whitespace().collect::<String>();
-        (bare(&before) != bare(&after) && !bare(&after).is_empty()).then(|| Piece { path: self.path, line: self.new.start, before, after })
+        let told = bare(&before) != bare(&after) && !bare(&after).is_empty();
+        told.then_some(Piece { path: self.path, line: self.new.start, before, after })
     }
 }
 

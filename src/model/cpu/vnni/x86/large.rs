@@ -75,11 +75,11 @@ unsafe fn part<F: Format, const R: usize>(t: &Tile, x: &Large, r: usize, first: 
                 };
             }
         }
-        for i in 0..R {
+        for (i, &whole) in whole.iter().enumerate() {
             let pairs = x.sums.as_ptr().add(at(i) * WORDS);
             let scale = _mm512_set1_ps(*x.scales.get_unchecked(at(i)));
             let sum = sums.get_unchecked_mut(r + i);
-            *sum = finish::<F>(t, whole[i], pairs, scale, *sum);
+            *sum = finish::<F>(t, whole, pairs, scale, *sum);
         }
     }
 }
