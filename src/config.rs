@@ -370,6 +370,11 @@ fn overlay(base: &mut Value, over: &Value, path: &str, place: &str, origin: &mut
                 overlay(base.entry(key.clone()).or_insert(Value::Null), value, &dotted(path, key), place, origin);
             }
         }
+        // What one place excludes, no other lets in again: a workspace's settings come on top of the user's.
+        (Value::Array(base), Value::Array(over)) if path == "exclude" => {
+            base.extend(over.iter().filter(|pattern| !base.contains(pattern)).cloned().collect::<Vec<_>>());
+            origin.insert(path.into(), place.into());
+        }
         (base, over) => {
             *base = over.clone();
             origin.insert(path.into(), place.into());

@@ -100,6 +100,13 @@ fn a_workspace_cannot_choose_the_engine_nor_open_a_port() {
 }
 
 #[test]
+fn what_is_excluded_somewhere_stays_excluded() {
+    let layer = |place: &str, patterns: &[&str]| Layer { place: place.into(), value: json!({ "exclude": patterns }) };
+    let merged = merge(&[layer("file", &["a", "b"]), layer("editor", &["b", "c"]), layer("later", &[])]).unwrap();
+    assert_eq!(merged.config.exclude, ["a", "b", "c"]);
+}
+
+#[test]
 fn languages_include_and_exclude() {
     let config = |l: &[&str]| Config { languages: l.iter().map(|s| s.to_string()).collect(), ..Config::default() };
     assert!(config(&[]).covers("python"));

@@ -29,7 +29,7 @@ const MODEL = {
 };
 
 /** Sections that the server takes from the user's own file and environment only: no editor's settings. */
-const USERS_OWN = ["engine"];
+const USERS_OWN = ["engine", "server"];
 
 /**
  * @typedef {{ [key: string]: any }} Json
@@ -47,8 +47,8 @@ export function readSchema(binary) {
  * @returns {{ title: string, properties: Json }}
  */
 export function configuration(schema) {
-  // What a workspace must not set is the user's own file's: the server takes none of it from an editor.
-  const allowed = leaves(schema, schema, "infill").filter(([key]) => !/^infill\.(engine|server)\./.test(key));
+  const own = (/** @type {string} */ key) => USERS_OWN.some((section) => key.startsWith(`infill.${section}.`));
+  const allowed = leaves(schema, schema, "infill").filter(([key]) => !own(key));
   const server = Object.fromEntries(allowed);
   return { title: "infill", properties: { ...server, "infill.model": MODEL, ...OWN } };
 }
