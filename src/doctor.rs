@@ -260,9 +260,24 @@ async fn server(config: &Config) -> Finding {
     }
 }
 
+/// What is known of GPUs here.
+#[cfg(feature = "cuda")]
+fn gpu() -> String {
+    match crate::model::cuda::driver::count() {
+        Ok(1) => "1 NVIDIA GPU".into(),
+        Ok(n) => format!("{n} NVIDIA GPUs"),
+        Err(reason) => format!("{reason:#}"),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpu() -> String {
+    "this build has no GPU code".into()
+}
+
 fn device(health: &Health) -> Finding {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    Finding::ok("device", format!("{}, {cores} cores (this build has no GPU code)", health.device))
+    Finding::ok("device", format!("{}, {cores} cores ({})", health.device, gpu()))
 }
 
 fn memory(health: &Health) -> Finding {

@@ -333,12 +333,13 @@ fn caches_of_other_programs_are_used_wherever_they_are() {
 fn two_at_once_download_once() {
     let hub = ggufs();
     let house = House::at(&hub);
-    std::thread::scope(|scope| {
-        let all: Vec<_> = (0..3).map(|_| scope.spawn(|| house.succeeds(&["pull", "org/tiny"]).out)).collect();
-        let out: Vec<String> = all.into_iter().map(|t| t.join().unwrap()).collect();
-        assert!(out.iter().all(|o| *o == out[0]));
+    let said: Vec<Said> = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..3).map(|_| scope.spawn(|| house.succeeds(&["pull", "org/tiny"]))).collect();
+        all.into_iter().map(|t| t.join().unwrap()).collect()
     });
-    assert_eq!(hub.ranges().len(), 1);
+    assert!(said.iter().all(|s| s.out == said[0].out));
+    let err: Vec<&str> = said.iter().map(|s| s.err.as_str()).collect();
+    assert_eq!(hub.ranges(), [None], "{err:?}");
 }
 
 #[test]

@@ -227,11 +227,14 @@ fn link(cache: &Cache, repo: &str, commit: &str, file: &Remote) -> Result<(), En
     if std::fs::canonicalize(&pointer).is_ok_and(|to| std::fs::canonicalize(&blob).is_ok_and(|b| b == to)) {
         return Ok(());
     }
-    let _ = std::fs::remove_file(&pointer);
     let up = "../".repeat(2 + file.name.matches('/').count());
     let target = format!("{up}blobs/{}", file.etag);
-    let linked = symbolic(Path::new(&target), &pointer).or_else(|_| std::fs::hard_link(&blob, &pointer));
-    linked.or_else(|_| std::fs::copy(&blob, &pointer).map(|_| ())).map_err(|e| unwritable(&pointer, &e))
+    // Made aside and renamed: another program may be making the same pointer, and a copy through it would empty the blob.
+    let aside = folder.join(format!(".{}.{}", file.etag, std::process::id()));
+    let _ = std::fs::remove_file(&aside);
+    let made = symbolic(Path::new(&target), &aside).or_else(|_| std::fs::hard_link(&blob, &aside));
+    let made = made.or_else(|_| std::fs::copy(&blob, &aside).map(|_| ()));
+    made.and_then(|()| std::fs::rename(&aside, &pointer)).map_err(|e| unwritable(&pointer, &e))
 }
 
 #[cfg(unix)]
