@@ -18,7 +18,8 @@
 //! first line ([`crate::context`]), in up to a fifth of the prefix; and before all that what other files have to say, in a
 //! quarter of it, or what the window leaves free. It is made with the hole and frozen with it. A new hole keeps the old
 //! one's context as long as its window stays and the context fits, so that splitting anew costs the lines between; when
-//! that is no longer what matters, a better one is prefilled in a pause ([`Hole::with_context`]).
+//! that is no longer what matters, a better one is prefilled in a pause ([`Hole::with_context`]). A prefix under
+//! [`ROOM`] bytes is all for the file: with nano's 1,205, other files made suggestions worse (see the README).
 //!
 //! **Why the line's start.** On the first 10,000 typed characters of the trace in the README (tokens per character, in the
 //! foreground and in all): the line's start 13.5 and 30.5, the statement's 13.8 and 31.0, two lines further up 14.3 and 32.1,
@@ -29,6 +30,9 @@ use crate::document::Snapshot;
 
 /// Most characters that may have come between the cursor and the frozen suffix, or gone from the suffix's head.
 pub const SLACK: usize = 24;
+
+/// Least prefix that other files get a part of.
+pub const ROOM: usize = 2048;
 
 /// How much text the model is given, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +95,7 @@ impl Hole {
 
     /// The same, with what other files have to say.
     pub fn beside(around: Option<&dyn Neighbours>, text: &Snapshot, cursor: usize, budget: &Budget, previous: Option<&Hole>) -> Hole {
-        let around = around.filter(|around| around.any());
+        let around = around.filter(|around| budget.prefix >= ROOM && around.any());
         let reserve = if around.is_some() { budget.prefix / 4 } else { 0 };
         let anchor = text.line_start(cursor);
         let anchor = if cursor - anchor > budget.tail { cursor } else { anchor };

@@ -139,3 +139,39 @@ fn imports_and_headers_stand_above_the_window_and_stay_with_it() {
     let next = Hole::new(&text, later, &BUDGET, Some(&hole));
     assert!(next.prefix().starts_with(hole.prefix()), "the head stays with the window");
 }
+
+/// Says the same of every place.
+#[derive(Debug)]
+struct Says(&'static str);
+
+impl Neighbours for Says {
+    fn context(&self, _: &Snapshot, _: usize, limit: usize) -> Context {
+        let text = if self.0.len() <= limit { self.0 } else { "" };
+        Context { text: text.into(), keys: vec![self.0.into()] }
+    }
+
+    fn any(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn other_files_come_first_stay_with_the_window_and_are_replaced_in_a_pause() {
+    const LARGE: Budget = Budget { prefix: 2400, suffix: 200, short: 50, tail: 120 };
+    let lines: String = (0..400).map(|n| format!("let v{n} = {n};\n")).collect();
+    let text = Document::new("u", "rust", 1, &lines).settled();
+    let at = |line: usize| text.rope.line_to_byte(line);
+    let hole = Hole::beside(Some(&Says("// a.rs\n")), &text, at(300), &LARGE, None);
+    assert!(hole.prefix().starts_with("// a.rs\nlet v") && hole.prefix().len() <= LARGE.prefix, "{}", hole.prefix());
+    assert_eq!(hole.tail(&text, at(300)).as_deref(), Ok(""));
+    let next = Hole::beside(Some(&Says("// b.rs\n")), &text, at(301), &LARGE, Some(&hole));
+    assert!(next.prefix().starts_with(hole.prefix()), "the context stays with the window");
+    let better = hole.better_context(&Says("// b.rs\n"), &text, at(300)).expect("another one");
+    let other = hole.with_context(better);
+    assert!(other.prefix().starts_with("// b.rs\nlet v") && other.tail(&text, at(300)).as_deref() == Ok(""));
+    assert_eq!(other.better_context(&Says("// b.rs\n"), &text, at(300)), None);
+    let far = Hole::beside(Some(&Says("// b.rs\n")), &text, at(20), &LARGE, Some(&hole));
+    assert!(far.prefix().starts_with("// b.rs\n"), "a new window asks anew");
+    let small = Hole::beside(Some(&Says("// a.rs\n")), &text, at(300), &BUDGET, None);
+    assert!(small.prefix().starts_with("let v"), "a small prefix is all for the file");
+}
