@@ -154,10 +154,12 @@ fn closed_comment(rope: &Rope, end: usize) -> bool {
     tail.ends_with("*/") || tail.ends_with("-->") || tail.ends_with('\n')
 }
 
-/// Nothing but the brackets and blanks.
+/// Nothing but the brackets and blanks. The closing one may be missing.
 fn is_empty(rope: &Rope, body: &Range<usize>, cursor: usize) -> bool {
     let blank = |range: Range<usize>| rope.byte_slice(range).chars().all(char::is_whitespace);
-    rope.byte(body.start) == b'{' && blank(body.start + 1..cursor) && blank(cursor..body.end.saturating_sub(1).max(cursor))
+    let closed = body.end > body.start + 1 && rope.byte(body.end - 1) == b'}';
+    let end = body.end - usize::from(closed);
+    rope.byte(body.start) == b'{' && blank(body.start + 1..cursor) && blank(cursor..end.max(cursor))
 }
 
 /// Whether there is a grammar for an LSP language id.

@@ -117,13 +117,17 @@ fn measure(language: &str, text: &str, keys: usize, seed: u64) -> Option<Figures
     Some(figures)
 }
 
-/// Types a line above another, and takes it away.
+/// Types a line above another, as deep as that one, and takes it away.
 fn burst(mut document: Document, line: usize, figures: &mut Figures) -> Document {
     let at = |line: usize, character: usize| Position { line: line as u32, character: character as u32 };
     let typed = |n: usize, text: &str| Change { range: Some(Range { start: at(line, n), end: at(line, n) }), text: text.into() };
-    document = key(document, typed(0, "\n"), figures);
+    let text = document.snapshot();
+    let start = text.offset(at(line, 0), Encoding::Utf8);
+    let below = text.text(start, text.line_end(start));
+    let indent = &below[..below.len() - below.trim_start().len()];
+    document = key(document, typed(0, &format!("{indent}\n")), figures);
     for (n, c) in TYPED.char_indices() {
-        document = key(document, typed(n, c.encode_utf8(&mut [0; 4])), figures);
+        document = key(document, typed(indent.len() + n, c.encode_utf8(&mut [0; 4])), figures);
     }
     let all = Some(Range { start: at(line, 0), end: at(line + 1, 0) });
     key(document, Change { range: all, text: String::new() }, figures)

@@ -93,6 +93,10 @@ fn places() {
         ("rust", "fn f() {|}\n", Place::EmptyBody),
         ("rust", "fn f() {\n    |\n}\n", Place::EmptyBody),
         ("rust", "fn f() {\n    a();\n    |\n}\n", Place::Code),
+        // Not closed, and its last character has several bytes.
+        ("rust", "fn f() {\n    |é", Place::Code),
+        ("rust", "fn f() { |b é😀", Place::Code),
+        ("c", "    fn f() {|    //    ééé", Place::Code),
         ("rust", "/* a */ |fn f() {}\n", Place::Code),
         ("rust", "/* a |*/ fn f() {}\n", Place::Comment),
         ("rust", "f(|a| {\n |\n});", Place::Arguments),
