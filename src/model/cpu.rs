@@ -26,6 +26,7 @@ use scratch::{Scratch, fit};
 use std::path::Path;
 use view::{Out, Rows};
 
+mod amx;
 mod attention;
 mod blocks;
 pub(crate) mod lanes;

@@ -15,12 +15,12 @@ use half::f16;
 /// `out[r][o] = x[first + r] · w[o]` for `out.rows` rows and as many outputs as `w` has rows of `cols` elements.
 /// Nobody else may write those columns meanwhile.
 pub fn rows(level: Level, format: Format, x: &Rounded, first: usize, w: &[u8], out: Out<'_>) {
-    let (cols, enough) = match Rounding::of(format) {
-        Rounding::Large => (x.large.cols, x.large.bytes.len()),
-        _ => (x.small.cols, x.small.bytes.len()),
+    let (cols, rows, stored) = match Rounding::of(format) {
+        Rounding::Large => (x.large.cols, x.large.rows, x.large.bytes.len()),
+        _ => (x.small.cols, x.small.rows, x.small.bytes.len()),
     };
     let bytes = format.row_bytes(cols).unwrap_or(0);
-    assert!(bytes > 0 && enough >= (first + out.rows) * cols && w.len() == out.cols * bytes, "a product of unequal sizes");
+    assert!(bytes > 0 && stored >= rows * cols && rows >= first + out.rows && w.len() == out.cols * bytes, "a product of unequal sizes");
     let done = super::vnni::rows(level, format, x, first, w, out);
     if done < out.cols {
         let (w, out) = (&w[done * bytes..], out.part(0, out.rows, done, out.cols - done));
@@ -52,16 +52,15 @@ unsafe fn small_kernel<L: Lanes>(format: Format, x: &Small, first: usize, w: &[u
             (row.scales[b], row.mins[b]) = small(format, block, row.q[b * SMALL..].first_chunk_mut().expect("a block"));
         }
         for r in 0..out.rows {
-            let at = (first + r) * blocks..(first + r + 1) * blocks;
-            let q = x.bytes[at.start * SMALL..at.end * SMALL].as_chunks::<SMALL>().0;
             let mut sum = 0.0;
-            for (b, (q, w)) in q.iter().zip(row.q.as_chunks::<SMALL>().0).enumerate() {
-                let scale = x.scales[at.start + b];
+            for (b, w) in row.q.as_chunks::<SMALL>().0.iter().enumerate() {
+                let at = x.at(first + r, b);
+                let (q, scale) = (x.bytes[at * SMALL..].first_chunk().expect("a block"), x.scales[at]);
                 // SAFETY: the lanes' contract holds in a kernel.
                 unsafe {
                     sum = L::fma1(sum, dot(w, q) as f32, row.scales[b] * scale);
                     if matches!(format, Format::Q4_1 | Format::Q5_1) {
-                        sum = L::fma1(sum, row.mins[b], scale * x.sums[at.start + b] as f32);
+                        sum = L::fma1(sum, row.mins[b], scale * x.sums[at] as f32);
                     }
                 }
             }
@@ -134,12 +133,11 @@ unsafe fn large_kernel<L: Lanes>(format: Format, x: &Large, first: usize, w: &[u
     for (o, w) in w.chunks_exact(blocks * size).enumerate() {
         w.chunks_exact(size).zip(&mut row).for_each(|(w, parts)| large(format, w, parts));
         for r in 0..out.rows {
-            let at = (first + r) * blocks..(first + r + 1) * blocks;
-            let q = x.bytes[at.start * LARGE..at.end * LARGE].as_chunks::<LARGE>().0;
             let mut sum = 0.0;
-            for (b, (w, q)) in row.iter().zip(q).enumerate() {
-                let scale = x.scales[at.start + b];
-                let sums = x.sums[(at.start + b) * WORDS..].first_chunk().expect("the words of a block");
+            for (b, w) in row.iter().enumerate() {
+                let at = x.at(first + r, b);
+                let (q, scale) = (x.bytes[at * LARGE..].first_chunk().expect("a block"), x.scales[at]);
+                let sums = x.sums[at * WORDS..].first_chunk().expect("the words of a block");
                 // SAFETY: the lanes' contract holds in a kernel.
                 unsafe {
                     sum = L::fma1(sum, weighted(w, q) as f32, w.scale * scale);

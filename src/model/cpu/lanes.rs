@@ -19,6 +19,8 @@ pub enum Level {
     Avx2,
     /// AVX-512 F, BW, VL and VNNI.
     Avx512,
+    /// The same and AMX, for products of bytes.
+    Amx,
 }
 
 impl Level {
@@ -36,6 +38,7 @@ impl Level {
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512vnni");
         match (avx2, avx512) {
+            (true, true) if super::amx::granted() => Self::Amx,
             (true, true) => Self::Avx512,
             (true, false) => Self::Avx2,
             _ => Self::Portable,
@@ -50,7 +53,7 @@ impl Level {
     /// All levels up to the best: what tests compare.
     #[cfg(test)]
     pub fn available() -> impl Iterator<Item = Self> {
-        [Self::Portable, Self::Avx2, Self::Avx512].into_iter().filter(|l| *l <= Self::best())
+        [Self::Portable, Self::Avx2, Self::Avx512, Self::Amx].into_iter().filter(|l| *l <= Self::best())
     }
 }
 
@@ -306,7 +309,7 @@ macro_rules! by_level {
                 }
                 // SAFETY: a level is only ever one that `Level::best` detected, or a lower one.
                 match level.min(Level::best()) {
-                    Level::Avx512 => return unsafe { v512 $(::<$t>)? ($($a),*) },
+                    Level::Amx | Level::Avx512 => return unsafe { v512 $(::<$t>)? ($($a),*) },
                     Level::Avx2 => return unsafe { v256 $(::<$t>)? ($($a),*) },
                     Level::Portable => {}
                 }

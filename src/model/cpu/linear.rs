@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn quantised_formats_give_the_same_bits_with_any_instructions() {
-        for (rows, cols, n) in [(67, 512, 13), (16, 256, 1), (35, 1280, 3)] {
+        for (rows, cols, n) in [(67, 512, 13), (16, 256, 1), (35, 1280, 3), (67, 1280, 51), (35, 256, 33), (80, 512, 130)] {
             let x = numbers(n * cols, 5);
             for (w, _) in matrices(rows, cols).into_iter().filter(|(w, _)| !w.format.is_float()) {
                 let want = run(Level::best(), &w, &x);

@@ -9,6 +9,7 @@
 use super::lanes::{Lanes, Level, by_level};
 use super::view::Rows;
 use crate::model::matrix::Format;
+use std::ops::{Deref, DerefMut};
 
 /// Elements of a large and of a small block, and of the parts that K formats scale on their own.
 pub const LARGE: usize = 256;
@@ -23,25 +24,58 @@ pub struct Rounded {
     pub small: Small,
 }
 
-/// Blocks of 256.
+/// Blocks of 256: the first of all rows, the second of all rows, … (see [`Large::at`]), so that what is used together lies
+/// together.
 #[derive(Default)]
 pub struct Large {
+    pub rows: usize,
     pub cols: usize,
-    pub bytes: Vec<i8>,
+    pub bytes: Bytes,
     /// One per block.
     pub scales: Vec<f32>,
     /// [`WORDS`] per block: sums of 32 (0 with 2, 1 with 3, 4 with 6, 5 with 7), and of 16 likewise, two i16 in a word.
     pub sums: Vec<i32>,
 }
 
-/// Blocks of 32.
+/// Blocks of 32, in the same order.
 #[derive(Default)]
 pub struct Small {
+    pub rows: usize,
     pub cols: usize,
-    pub bytes: Vec<i8>,
+    pub bytes: Bytes,
     pub scales: Vec<f32>,
     /// Σ bytes of each block.
     pub sums: Vec<i32>,
+}
+
+/// Bytes that begin at a cache line: a tile loads seven times slower when its rows straddle lines.
+#[derive(Default)]
+pub struct Bytes(Vec<Line>);
+
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line([i8; 64]);
+
+impl Bytes {
+    /// To `n` bytes, up to whole lines.
+    fn resize(&mut self, n: usize) {
+        self.0.resize(n.div_ceil(64), Line([0; 64]));
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [i8];
+    fn deref(&self) -> &[i8] {
+        // SAFETY: a line is 64 bytes without padding.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * 64) }
+    }
+}
+
+impl DerefMut for Bytes {
+    fn deref_mut(&mut self) -> &mut [i8] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() * 64) }
+    }
 }
 
 /// Rows as they are and, where a product needs it, rounded.
@@ -89,71 +123,82 @@ impl Rounded {
 }
 
 impl Large {
+    /// Where block `block` of a row lies among all blocks.
+    #[inline(always)]
+    pub fn at(&self, row: usize, block: usize) -> usize {
+        block * self.rows + row
+    }
+
     fn fill(&mut self, level: Level, x: Rows<'_>) {
         assert!(x.cols.is_multiple_of(LARGE), "rows of {} are no blocks of {LARGE}", x.cols);
-        self.cols = x.cols;
-        let blocks = x.cols / LARGE;
-        self.bytes.resize(x.n * x.cols, 0);
-        self.scales.resize(x.n * blocks, 0.0);
-        self.sums.resize(x.n * blocks * WORDS, 0);
-        for r in 0..x.n {
-            let (at, bytes) = (r * blocks..(r + 1) * blocks, &mut self.bytes[r * x.cols..(r + 1) * x.cols]);
-            round_large(level, x.get(r), bytes, &mut self.scales[at.clone()], &mut self.sums[at.start * WORDS..at.end * WORDS]);
-        }
+        (self.rows, self.cols) = (x.n, x.cols);
+        let blocks = x.n * x.cols / LARGE;
+        self.bytes.resize(x.n * x.cols);
+        self.scales.resize(blocks, 0.0);
+        self.sums.resize(blocks * WORDS, 0);
+        (0..x.n).for_each(|r| round_large(level, x.get(r), r, self));
     }
 }
 
 impl Small {
+    /// As [`Large::at`].
+    #[inline(always)]
+    pub fn at(&self, row: usize, block: usize) -> usize {
+        block * self.rows + row
+    }
+
     fn fill(&mut self, level: Level, x: Rows<'_>) {
         assert!(x.cols.is_multiple_of(SMALL), "rows of {} are no blocks of {SMALL}", x.cols);
-        self.cols = x.cols;
-        let blocks = x.cols / SMALL;
-        self.bytes.resize(x.n * x.cols, 0);
-        self.scales.resize(x.n * blocks, 0.0);
-        self.sums.resize(x.n * blocks, 0);
-        for r in 0..x.n {
-            let (at, bytes) = (r * blocks..(r + 1) * blocks, &mut self.bytes[r * x.cols..(r + 1) * x.cols]);
-            round_small(level, x.get(r), bytes, &mut self.scales[at.clone()], &mut self.sums[at]);
-        }
+        (self.rows, self.cols) = (x.n, x.cols);
+        let blocks = x.n * x.cols / SMALL;
+        self.bytes.resize(x.n * x.cols);
+        self.scales.resize(blocks, 0.0);
+        self.sums.resize(blocks, 0);
+        (0..x.n).for_each(|r| round_small(level, x.get(r), r, self));
     }
 }
 
 by_level! {
-    pub fn round_small(x: &[f32], bytes: &mut [i8], scales: &mut [f32], sums: &mut [i32]) = small_kernel
+    pub fn round_small(x: &[f32], row: usize, out: &mut Small) = small_kernel
 }
 
 #[inline(always)]
-unsafe fn small_kernel<L: Lanes>(x: &[f32], bytes: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
-    let blocks = x.as_chunks::<SMALL>().0.iter().zip(bytes.as_chunks_mut::<SMALL>().0);
-    for ((x, q), (scale, sum)) in blocks.zip(scales.iter_mut().zip(sums)) {
-        *scale = round(x, q);
-        *sum = q.iter().map(|q| i32::from(*q)).sum();
+unsafe fn small_kernel<L: Lanes>(x: &[f32], row: usize, out: &mut Small) {
+    for (b, x) in x.as_chunks::<SMALL>().0.iter().enumerate() {
+        let at = out.at(row, b);
+        let q = out.bytes[at * SMALL..].first_chunk_mut::<SMALL>().expect("a block");
+        out.scales[at] = round(x, q);
+        out.sums[at] = q.iter().map(|q| i32::from(*q)).sum();
     }
 }
 
 by_level! {
-    pub fn round_large(x: &[f32], bytes: &mut [i8], scales: &mut [f32], sums: &mut [i32]) = large_kernel
+    pub fn round_large(x: &[f32], row: usize, out: &mut Large) = large_kernel
 }
 
 #[inline(always)]
-unsafe fn large_kernel<L: Lanes>(x: &[f32], bytes: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
-    let blocks = x.as_chunks::<LARGE>().0.iter().zip(bytes.as_chunks_mut::<LARGE>().0);
-    for ((x, q), (scale, sums)) in blocks.zip(scales.iter_mut().zip(sums.as_chunks_mut::<WORDS>().0)) {
-        *scale = round(x, q);
+unsafe fn large_kernel<L: Lanes>(x: &[f32], row: usize, out: &mut Large) {
+    for (b, x) in x.as_chunks::<LARGE>().0.iter().enumerate() {
+        let at = out.at(row, b);
+        let q = out.bytes[at * LARGE..].first_chunk_mut::<LARGE>().expect("a block");
+        out.scales[at] = round(x, q);
         let mut sixteens = [0i32; 16];
         q.chunks_exact(16).zip(&mut sixteens).for_each(|(q, s)| *s = q.iter().map(|q| i32::from(*q)).sum());
-        let pair = |low: i32, high: i32| (low & 0xffff) | (high << 16);
-        for (i, word) in sums.iter_mut().enumerate() {
-            // Pairs (0, 2), (1, 3), (4, 6), (5, 7), …
-            let first = |i: usize| i / 2 * 4 + i % 2;
-            *word = if i < 4 {
-                let two = |n: usize| sixteens[2 * n] + sixteens[2 * n + 1];
-                pair(two(first(i)), two(first(i) + 2))
-            } else {
-                pair(sixteens[first(i - 4)], sixteens[first(i - 4) + 2])
-            };
-        }
+        out.sums[at * WORDS..][..WORDS].copy_from_slice(&pairs(&sixteens));
     }
+}
+
+/// The sums of 16 in pairs, as [`Large::sums`] has them.
+#[inline(always)]
+fn pairs(sixteens: &[i32; 16]) -> [i32; WORDS] {
+    let pair = |low: i32, high: i32| (low & 0xffff) | (high << 16);
+    // Pairs (0, 2), (1, 3), (4, 6), (5, 7), …
+    let first = |i: usize| i / 2 * 4 + i % 2;
+    let two = |n: usize| sixteens[2 * n] + sixteens[2 * n + 1];
+    std::array::from_fn(|i| match i {
+        0..4 => pair(two(first(i)), two(first(i) + 2)),
+        _ => pair(sixteens[first(i - 4)], sixteens[first(i - 4) + 2]),
+    })
 }
 
 /// Rounds one block to 127 steps of its largest value; returns the step.
@@ -189,11 +234,13 @@ mod tests {
             rounded.fill(level, Rows::all(&x, 256), &[Format::Q4K, Format::Q8_0]);
             let (large, small) = (&rounded.large, &rounded.small);
             for (i, x) in x.iter().enumerate() {
-                assert!((x - f32::from(large.bytes[i]) * large.scales[i / 256]).abs() <= large.scales[i / 256] * 0.51);
-                assert!((x - f32::from(small.bytes[i]) * small.scales[i / 32]).abs() <= small.scales[i / 32] * 0.51);
+                let (l, s) = (large.at(i / 256, 0), small.at(i / 256, i % 256 / 32));
+                assert!((x - f32::from(large.bytes[l * 256 + i % 256]) * large.scales[l]).abs() <= large.scales[l] * 0.51);
+                assert!((x - f32::from(small.bytes[s * 32 + i % 32]) * small.scales[s]).abs() <= small.scales[s] * 0.51);
             }
             let sum = |q: &[i8]| q.iter().map(|q| i32::from(*q)).sum::<i32>();
-            assert_eq!(small.sums[3], sum(&small.bytes[96..128]));
+            let third = small.at(1, 3);
+            assert_eq!(small.sums[third], sum(&small.bytes[third * 32..][..32]));
             let halves = |word: i32| (i32::from(word as i16), word >> 16);
             let second = &large.sums[WORDS..];
             assert_eq!(halves(second[3]), (sum(&large.bytes[256 + 160..][..32]), sum(&large.bytes[256 + 224..][..32])));

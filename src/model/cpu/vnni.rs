@@ -21,10 +21,20 @@ pub fn rows(_: Level, _: Format, _: &Rounded, _: usize, _: &[u8], _: Out<'_>) ->
 /// checked by [`super::blocks::rows`].
 #[cfg(target_arch = "x86_64")]
 pub fn rows(level: Level, format: Format, x: &Rounded, first: usize, w: &[u8], out: Out<'_>) -> usize {
-    if level.min(Level::best()) != Level::Avx512 {
+    let level = level.min(Level::best());
+    if level < Level::Avx512 {
         return 0;
     }
     let whole = out.cols / x86::WIDE * x86::WIDE;
+    if out.rows <= ALONE && alone(format, x, first, w, whole, out) {
+        return whole;
+    }
+    if level >= Level::Amx && out.rows >= MANY { tiles(format, x, first, w, whole, out) } else { words(format, x, first, w, whole, out) }
+}
+
+/// All rows together, in vectors; returns how many outputs.
+#[cfg(target_arch = "x86_64")]
+fn words(format: Format, x: &Rounded, first: usize, w: &[u8], whole: usize, out: Out<'_>) -> usize {
     // SAFETY: the processor has the instructions; sizes were checked by the caller; whole groups only.
     unsafe {
         match format {
@@ -42,12 +52,61 @@ pub fn rows(level: Level, format: Format, x: &Rounded, first: usize, w: &[u8], o
     whole
 }
 
+/// The same in tiles.
+#[cfg(target_arch = "x86_64")]
+fn tiles(format: Format, x: &Rounded, first: usize, w: &[u8], whole: usize, out: Out<'_>) -> usize {
+    // SAFETY: as in `words`; the process has AMX.
+    unsafe {
+        match format {
+            Format::Q4K => x86::large_tiles::<x86::Q4K>(&x.large, first, w, whole, out),
+            Format::Q5K => x86::large_tiles::<x86::Q5K>(&x.large, first, w, whole, out),
+            Format::Q6K => x86::large_tiles::<x86::Q6K>(&x.large, first, w, whole, out),
+            Format::Q8_0 => x86::small_tiles::<x86::Q8_0>(&x.small, first, w, whole, out),
+            Format::Q5_0 => x86::small_tiles::<x86::Q5_0>(&x.small, first, w, whole, out),
+            Format::Q5_1 => x86::small_tiles::<x86::Q5_1>(&x.small, first, w, whole, out),
+            Format::Q4_0 => x86::small_tiles::<x86::Q4_0>(&x.small, first, w, whole, out),
+            Format::Q4_1 => x86::small_tiles::<x86::Q4_1>(&x.small, first, w, whole, out),
+            Format::F32 | Format::F16 | Format::BF16 => return 0,
+        }
+    }
+    whole
+}
+
+/// Rows of activations from which tiles pay.
+#[cfg(target_arch = "x86_64")]
+const MANY: usize = 12;
+
+/// Rows of activations for which unpacking a tile does not pay.
+#[cfg(target_arch = "x86_64")]
+const ALONE: usize = 2;
+
+/// Row by row; `false` for a format that always goes through a tile.
+#[cfg(target_arch = "x86_64")]
+fn alone(format: Format, x: &Rounded, first: usize, w: &[u8], whole: usize, out: Out<'_>) -> bool {
+    // SAFETY: as in `rows`.
+    (0..out.rows).all(|r| unsafe {
+        match format {
+            Format::Q4K => x86::large_row::<x86::Q4K>(&x.large, first + r, w, whole, out, r),
+            Format::Q6K => x86::large_row::<x86::Q6K>(&x.large, first + r, w, whole, out, r),
+            Format::Q8_0 => x86::small_row::<x86::Q8_0>(&x.small, first + r, w, whole, out, r),
+            Format::Q5_0 => x86::small_row::<x86::Q5_0>(&x.small, first + r, w, whole, out, r),
+            Format::Q5_1 => x86::small_row::<x86::Q5_1>(&x.small, first + r, w, whole, out, r),
+            Format::Q4_0 => x86::small_row::<x86::Q4_0>(&x.small, first + r, w, whole, out, r),
+            Format::Q4_1 => x86::small_row::<x86::Q4_1>(&x.small, first + r, w, whole, out, r),
+            _ => return false,
+        }
+        true
+    })
+}
+
 /// Multiplies in registers for so many rounds; the operations of one round, or 0 without the instructions.
 pub fn spin(level: Level, rounds: usize) -> usize {
     #[cfg(target_arch = "x86_64")]
-    if level.min(Level::best()) == Level::Avx512 {
+    match level.min(Level::best()) {
         // SAFETY: the processor has the instructions.
-        return unsafe { x86::spin(rounds) };
+        Level::Amx => return unsafe { x86::spin_tiles(rounds) },
+        Level::Avx512 => return unsafe { x86::spin(rounds) },
+        _ => {}
     }
     let _ = (level, rounds);
     0
@@ -60,7 +119,9 @@ mod x86 {
     use std::arch::x86_64::*;
 
     pub use large::{Q4K, Q5K, Q6K, large_rows};
+    pub use one::{large_row, small_row};
     pub use small::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, small_rows};
+    pub use tiles::{large_tiles, small_tiles, spin_tiles};
 
     /// Outputs side by side.
     pub const WIDE: usize = 16;
@@ -68,7 +129,9 @@ mod x86 {
     type Words = [__m512i; 8];
 
     mod large;
+    mod one;
     mod small;
+    mod tiles;
 
     /// Twelve chains of products of bytes; the operations of one round.
     #[target_feature(enable = "avx512f,avx512vnni")]
@@ -133,14 +196,20 @@ mod x86 {
     unsafe fn four_words(w: *const u8, stride: usize) -> [__m512i; 4] {
         // SAFETY: the bytes are there (caller).
         unsafe {
-            let row = |o: usize| _mm_loadu_si128(w.add(o * stride).cast());
-            // Rows o, o + 4, o + 8, o + 12, a lane each.
-            let lanes = |o: usize| {
-                let z = _mm512_castsi128_si512(row(o));
-                let z = _mm512_inserti32x4::<1>(z, row(o + 4));
-                _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(z, row(o + 8)), row(o + 12))
-            };
-            four(lanes(0), lanes(1), lanes(2), lanes(3))
+            let (a, b) = (four_rows(w, stride), four_rows(w.add(stride), stride));
+            four(a, b, four_rows(w.add(2 * stride), stride), four_rows(w.add(3 * stride), stride))
+        }
+    }
+
+    /// Sixteen bytes of rows 0, 4, 8 and 12, a lane each.
+    #[inline(always)]
+    unsafe fn four_rows(w: *const u8, stride: usize) -> __m512i {
+        // SAFETY: the bytes are there (caller).
+        unsafe {
+            let z = _mm512_castsi128_si512(_mm_loadu_si128(w.cast()));
+            let z = _mm512_inserti32x4::<1>(z, _mm_loadu_si128(w.add(4 * stride).cast()));
+            let z = _mm512_inserti32x4::<2>(z, _mm_loadu_si128(w.add(8 * stride).cast()));
+            _mm512_inserti32x4::<3>(z, _mm_loadu_si128(w.add(12 * stride).cast()))
         }
     }
 

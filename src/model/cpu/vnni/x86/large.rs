@@ -7,13 +7,37 @@ use super::*;
 
 /// Sixteen rows × 256 weights, unpacked.
 pub struct Tile {
-    words: [Words; 8],
+    pub words: [Words; 8],
     /// Per 16 weights (or per 32, then the first eight), as i32.
-    factors: [__m512i; 16],
+    pub factors: [__m512i; 16],
+    pub heads: Heads,
+}
+
+impl Tile {
+    #[inline(always)]
+    pub unsafe fn new() -> Self {
+        // SAFETY: AVX-512 F is there (caller).
+        let (none, heads) = unsafe { (_mm512_setzero_si512(), Heads::new()) };
+        Self { words: [[none; 8]; 8], factors: [none; 16], heads }
+    }
+}
+
+/// What sixteen rows × 256 weights have beside their numbers and the factors of these.
+#[derive(Clone, Copy)]
+pub struct Heads {
     /// Pairs of i16 that meet the activations' sums: minima per 32 (four), or factors per 16 (eight).
     pairs: [__m512i; 8],
     scale: __m512,
     min: __m512,
+}
+
+impl Heads {
+    #[inline(always)]
+    pub unsafe fn new() -> Self {
+        // SAFETY: AVX-512 F is there (caller).
+        let (none, zero) = unsafe { (_mm512_setzero_si512(), _mm512_setzero_ps()) };
+        Self { pairs: [none; 8], scale: zero, min: zero }
+    }
 }
 
 pub trait Format {
@@ -33,8 +57,9 @@ pub trait Format {
 pub unsafe fn large_rows<F: Format>(x: &Large, first: usize, w: &[u8], outputs: usize, out: Out<'_>) {
     let blocks = x.cols / LARGE;
     let stride = blocks * F::BYTES;
-    let (none, zero) = (_mm512_setzero_si512(), _mm512_setzero_ps());
-    let mut tile = Tile { words: [[none; 8]; 8], factors: [none; 16], pairs: [none; 8], scale: zero, min: zero };
+    let zero = _mm512_setzero_ps();
+    // SAFETY: AVX-512 F is there (caller).
+    let mut tile = unsafe { Tile::new() };
     // One vector of sums per row, while the tiles go by.
     let mut sums = vec![zero; out.rows];
     for o in (0..outputs).step_by(WIDE) {
@@ -56,7 +81,7 @@ pub unsafe fn large_rows<F: Format>(x: &Large, first: usize, w: &[u8], outputs: 
 /// Block `b` of `R` rows from `first + r` against the tile, added to `sums[r..]`.
 #[inline(always)]
 unsafe fn part<F: Format, const R: usize>(t: &Tile, x: &Large, r: usize, first: usize, b: usize, sums: &mut [__m512]) {
-    let at = |i: usize| (first + r + i) * (x.cols / LARGE) + b;
+    let at = |i: usize| x.at(first + r + i, b);
     // SAFETY: the rows are there (caller).
     unsafe {
         let bytes: [*const i8; R] = std::array::from_fn(|i| x.bytes.as_ptr().add(at(i) * LARGE));
@@ -79,14 +104,14 @@ unsafe fn part<F: Format, const R: usize>(t: &Tile, x: &Large, r: usize, first: 
             let pairs = x.sums.as_ptr().add(at(i) * WORDS);
             let scale = _mm512_set1_ps(*x.scales.get_unchecked(at(i)));
             let sum = sums.get_unchecked_mut(r + i);
-            *sum = finish::<F>(t, whole, pairs, scale, *sum);
+            *sum = finish::<F>(&t.heads, whole, pairs, scale, *sum);
         }
     }
 }
 
 /// A block's integers, less minima, times the scales.
 #[inline(always)]
-unsafe fn finish<F: Format>(t: &Tile, whole: __m512i, pairs: *const i32, scale: __m512, sum: __m512) -> __m512 {
+pub unsafe fn finish<F: Format>(t: &Heads, whole: __m512i, pairs: *const i32, scale: __m512, sum: __m512) -> __m512 {
     // SAFETY: twelve words are there (caller).
     unsafe {
         let less = |from: usize, n: usize| {
@@ -154,26 +179,35 @@ impl Format for Q5K {
 unsafe fn head(w: *const u8, stride: usize, tile: &mut Tile) {
     // SAFETY: the caller's contract.
     unsafe {
+        let factors = minima(w, stride, &mut tile.heads);
+        let byte = _mm512_set1_epi32(255);
+        for j in 0..8 {
+            let shift = _mm_cvtsi32_si128(8 * (j as i32 % 4));
+            tile.factors[j] = _mm512_and_si512(_mm512_srl_epi32(factors[j / 4], shift), byte);
+        }
+    }
+}
+
+/// Scales and minima of Q4_K and Q5_K; returns the factors of parts 0 to 3 and 4 to 7, a byte each.
+#[inline(always)]
+pub unsafe fn minima(w: *const u8, stride: usize, heads: &mut Heads) -> [__m512i; 2] {
+    // SAFETY: the caller's contract.
+    unsafe {
         let [scales, a, b, c] = four_words(w, stride);
         let half = |x| _mm512_cvtph_ps(_mm512_cvtepi32_epi16(x));
         let (six, four, two) = (_mm512_set1_epi8(63), _mm512_set1_epi8(15), _mm512_set1_epi8(48));
         let join = |low, high| _mm512_or_si512(_mm512_and_si512(low, four), _mm512_and_si512(_mm512_srli_epi16::<2>(high), two));
         let factors = [_mm512_and_si512(a, six), join(c, a)];
         let mins = [_mm512_and_si512(b, six), join(_mm512_srli_epi16::<4>(c), b)];
-        let byte = _mm512_set1_epi32(255);
-        let factor = |j: usize| {
-            let shift = _mm_cvtsi32_si128(8 * (j as i32 % 4));
-            _mm512_and_si512(_mm512_srl_epi32(factors[j / 4 % 2], shift), byte)
-        };
         // Of four minima in a word, those at even places and those at odd ones.
         let even = _mm512_set1_epi16(255);
         let pair = |j: usize| match j % 2 {
             0 => _mm512_and_si512(mins[j / 2 % 2], even),
             _ => _mm512_srli_epi16::<8>(mins[j / 2 % 2]),
         };
-        (0..8).for_each(|j| tile.factors[j] = factor(j));
-        (0..4).for_each(|j| tile.pairs[j] = pair(j));
-        (tile.scale, tile.min) = (half(scales), half(_mm512_srli_epi32::<16>(scales)));
+        (0..4).for_each(|j| heads.pairs[j] = pair(j));
+        (heads.scale, heads.min) = (half(scales), half(_mm512_srli_epi32::<16>(scales)));
+        factors
     }
 }
 
@@ -184,29 +218,50 @@ impl Format for Q6K {
     unsafe fn unpack(w: *const u8, stride: usize, tile: &mut Tile) {
         // SAFETY: the caller's contract.
         unsafe {
-            let factors = four_words(w.add(192), stride);
-            let factor = |j: usize| {
+            let factors = sixteens(w, stride, &mut tile.heads);
+            for j in 0..16 {
                 let shift = _mm_cvtsi32_si128(24 - 8 * (j as i32 % 4));
-                _mm512_srai_epi32::<24>(_mm512_sll_epi32(factors[j / 4], shift))
-            };
-            // Of four factors in a word, those at even places and those at odd ones, with their sign.
-            let pair = |j: usize| match j % 2 {
-                0 => _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(factors[j / 2])),
-                _ => _mm512_srai_epi16::<8>(factors[j / 2]),
-            };
-            (0..16).for_each(|j| tile.factors[j] = factor(j));
-            (0..8).for_each(|j| tile.pairs[j] = pair(j));
-            tile.scale = halves(w.add(208), stride);
+                tile.factors[j] = _mm512_srai_epi32::<24>(_mm512_sll_epi32(factors[j / 4], shift));
+            }
+            let (low, high) = (_mm512_set1_epi8(15), _mm512_set1_epi8(48));
             for half in 0..2 {
-                let part = |from: usize| words(|o| _mm256_loadu_si256(w.add(o * stride + from).cast()));
-                let (a, b, h) = (part(64 * half), part(64 * half + SMALL), part(128 + SMALL * half));
-                let (low, high) = (_mm512_set1_epi8(15), _mm512_set1_epi8(48));
-                let join = |l, h| _mm512_or_si512(_mm512_and_si512(l, low), _mm512_and_si512(h, high));
-                tile.words[4 * half] = std::array::from_fn(|j| join(a[j], _mm512_slli_epi16::<4>(h[j])));
-                tile.words[4 * half + 1] = std::array::from_fn(|j| join(b[j], _mm512_slli_epi16::<2>(h[j])));
-                tile.words[4 * half + 2] = std::array::from_fn(|j| join(_mm512_srli_epi16::<4>(a[j]), h[j]));
-                tile.words[4 * half + 3] = std::array::from_fn(|j| join(_mm512_srli_epi16::<4>(b[j]), _mm512_srli_epi16::<2>(h[j])));
+                let (a, b) = (half_words(w, 64 * half, stride), half_words(w, 64 * half + SMALL, stride));
+                let h = half_words(w, 128 + SMALL * half, stride);
+                for j in 0..8 {
+                    let parts = [
+                        (a[j], _mm512_slli_epi16::<4>(h[j])),
+                        (b[j], _mm512_slli_epi16::<2>(h[j])),
+                        (_mm512_srli_epi16::<4>(a[j]), h[j]),
+                        (_mm512_srli_epi16::<4>(b[j]), _mm512_srli_epi16::<2>(h[j])),
+                    ];
+                    for (i, (l, h)) in parts.into_iter().enumerate() {
+                        tile.words[4 * half + i][j] = _mm512_or_si512(_mm512_and_si512(l, low), _mm512_and_si512(h, high));
+                    }
+                }
             }
         }
     }
+}
+
+/// Scales of Q6_K, and its factors as pairs; returns these as four bytes in a word.
+#[inline(always)]
+pub unsafe fn sixteens(w: *const u8, stride: usize, heads: &mut Heads) -> [__m512i; 4] {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let factors = four_words(w.add(192), stride);
+        // Of four factors in a word, those at even places and those at odd ones, with their sign.
+        for j in 0..4 {
+            heads.pairs[2 * j] = _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(factors[j]));
+            heads.pairs[2 * j + 1] = _mm512_srai_epi16::<8>(factors[j]);
+        }
+        heads.scale = halves(w.add(208), stride);
+        factors
+    }
+}
+
+/// Bytes `from..from + 32` of the block of each of sixteen rows, as words.
+#[inline(always)]
+unsafe fn half_words(w: *const u8, from: usize, stride: usize) -> Words {
+    // SAFETY: the bytes are there (caller).
+    unsafe { words(|o| _mm256_loadu_si256(w.add(o * stride + from).cast())) }
 }

@@ -6,13 +6,22 @@
 use super::*;
 
 /// Blocks that go into one tile.
-const DEEP: usize = 8;
+pub const DEEP: usize = 8;
 
 /// Sixteen rows × up to 8 blocks, unpacked.
-struct Tile {
-    words: [Words; DEEP],
-    scales: [__m512; DEEP],
-    mins: [__m512; DEEP],
+pub struct Tile {
+    pub words: [Words; DEEP],
+    pub scales: [__m512; DEEP],
+    pub mins: [__m512; DEEP],
+}
+
+impl Tile {
+    #[inline(always)]
+    pub unsafe fn new() -> Self {
+        // SAFETY: AVX-512 F is there (caller).
+        let (none, zero) = unsafe { (_mm512_setzero_si512(), _mm512_setzero_ps()) };
+        Self { words: [[none; 8]; DEEP], scales: [zero; DEEP], mins: [zero; DEEP] }
+    }
 }
 
 pub trait Format {
@@ -36,8 +45,9 @@ pub trait Format {
 pub unsafe fn small_rows<F: Format>(x: &Small, first: usize, w: &[u8], outputs: usize, out: Out<'_>) {
     let blocks = x.cols / SMALL;
     let stride = blocks * F::BYTES;
-    let (none, zero) = (_mm512_setzero_si512(), _mm512_setzero_ps());
-    let mut tile = Tile { words: [[none; 8]; DEEP], scales: [zero; DEEP], mins: [zero; DEEP] };
+    let zero = _mm512_setzero_ps();
+    // SAFETY: AVX-512 F is there (caller).
+    let mut tile = unsafe { Tile::new() };
     // One vector of sums per row, while the tiles go by.
     let mut sums = vec![zero; out.rows];
     for o in (0..outputs).step_by(WIDE) {
@@ -58,7 +68,7 @@ pub unsafe fn small_rows<F: Format>(x: &Small, first: usize, w: &[u8], outputs: 
 }
 
 #[inline(always)]
-unsafe fn unpack<F: Format>(w: *const u8, stride: usize, deep: usize, tile: &mut Tile) {
+pub unsafe fn unpack<F: Format>(w: *const u8, stride: usize, deep: usize, tile: &mut Tile) {
     // SAFETY: `deep` blocks of sixteen rows are there (caller).
     unsafe {
         for b in 0..deep {
@@ -75,14 +85,13 @@ unsafe fn unpack<F: Format>(w: *const u8, stride: usize, deep: usize, tile: &mut
 /// Blocks `b` of `R` rows from `first + r` against the tile, added to `sums[r..]`.
 #[inline(always)]
 unsafe fn part<F: Format, const R: usize>(t: &Tile, x: &Small, r: usize, first: usize, b: std::ops::Range<usize>, sums: &mut [__m512]) {
-    let row = |i: usize| (first + r + i) * (x.cols / SMALL) + b.start;
     // SAFETY: the rows are there (caller).
     unsafe {
         let mut now: [__m512; R] = std::array::from_fn(|i| *sums.get_unchecked(r + i));
         for k in 0..b.len() {
             let words = t.words[k];
             for (i, now) in now.iter_mut().enumerate() {
-                let at = row(i) + k;
+                let at = x.at(first + r + i, b.start + k);
                 let bytes = x.bytes.as_ptr().add(at * SMALL);
                 let (scale, sum) = (*x.scales.get_unchecked(at), *x.sums.get_unchecked(at));
                 // Two chains, because each instruction waits for the last of its chain.
