@@ -27,6 +27,21 @@ fn logits_are_those_of_transformers() {
     }
 }
 
+/// Prompts of 4,100 and of 16,384 tokens: YaRN stretches from 4,096 positions on.
+#[test]
+fn logits_beyond_the_original_context_are_those_of_transformers() {
+    let dir = tempfile::tempdir().unwrap();
+    for (from, to) in
+        [("config.json", "config.json"), ("model.safetensors", "model.safetensors"), ("positions.safetensors", "reference.safetensors")]
+    {
+        std::fs::copy(reference("lite").join(from), dir.path().join(to)).unwrap();
+    }
+    let report = infill::verify::verify(dir.path()).unwrap();
+    assert!(report.pass, "{report:#?}");
+    assert_eq!(report.prompts.iter().map(|p| (p.tokens, p.positions)).collect::<Vec<_>>(), [(4100, 32), (16_384, 32)]);
+    println!("{:.1e}", report.max_difference);
+}
+
 #[test]
 fn any_chunking_gives_the_same_bits() {
     for shape in SHAPES {

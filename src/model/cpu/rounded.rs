@@ -54,7 +54,7 @@ pub struct Bytes(Vec<Line>);
 
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-struct Line([i8; 64]);
+struct Line(#[expect(dead_code, reason = "read as bytes (`Deref`)")] [i8; 64]);
 
 impl Bytes {
     /// To `n` bytes, up to whole lines.

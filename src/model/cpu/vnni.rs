@@ -7,7 +7,7 @@
 //! A tile is unpacked once for all rows of the batch and stays in the first-level cache. The sums have the order of
 //! `blocks`, so the bits are the same.
 use super::lanes::Level;
-use super::rounded::Rounded;
+use super::rounded::{Rounded, Rounding};
 use super::view::Out;
 use crate::model::matrix::Format;
 
@@ -29,7 +29,8 @@ pub fn rows(level: Level, format: Format, x: &Rounded, first: usize, w: &[u8], o
     if out.rows <= ALONE && alone(format, x, first, w, whole, out) {
         return whole;
     }
-    if level >= Level::Amx && out.rows >= MANY { tiles(format, x, first, w, whole, out) } else { words(format, x, first, w, whole, out) }
+    let many = if Rounding::of(format) == Rounding::Large { MANY } else { 2 * MANY };
+    if level >= Level::Amx && out.rows >= many { tiles(format, x, first, w, whole, out) } else { words(format, x, first, w, whole, out) }
 }
 
 /// All rows together, in vectors; returns how many outputs.
@@ -72,7 +73,7 @@ fn tiles(format: Format, x: &Rounded, first: usize, w: &[u8], whole: usize, out:
     whole
 }
 
-/// Rows of activations from which tiles pay.
+/// Rows of activations from which tiles pay, twice as many where blocks are small (measured).
 #[cfg(target_arch = "x86_64")]
 const MANY: usize = 12;
 
@@ -145,15 +146,20 @@ mod x86 {
         sums.len() * 64 * 2
     }
 
-    /// Thirty-two bytes of each of sixteen rows, `stride` apart, as words.
-    #[inline(always)]
-    unsafe fn words(row: impl Fn(usize) -> __m256i) -> Words {
-        // SAFETY: AVX-512 F is there (caller).
-        unsafe {
-            let pair = |o: usize| _mm512_inserti64x4::<1>(_mm512_castsi256_si512(row(o)), row(o + 8));
-            transpose(std::array::from_fn(pair))
-        }
+    /// `words!(o => bytes)`: thirty-two bytes of each of sixteen rows `o`, as words.
+    macro_rules! words {
+        ($o:ident => $row:expr) => {{
+            let mut pairs = [_mm512_setzero_si512(); 8];
+            for (i, pair) in pairs.iter_mut().enumerate() {
+                let $o = i;
+                let first = $row;
+                let $o = i + 8;
+                *pair = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(first), $row);
+            }
+            transpose(pairs)
+        }};
     }
+    use words;
 
     // No closures around intrinsics here: one that the compiler does not inline loses the instructions' names, and each
     // becomes a call.
@@ -218,7 +224,10 @@ mod x86 {
     unsafe fn halves(w: *const u8, stride: usize) -> __m512 {
         // SAFETY: the bytes are there (caller).
         unsafe {
-            let all: [u16; WIDE] = std::array::from_fn(|o| w.add(o * stride).cast::<u16>().read_unaligned());
+            let mut all = [0u16; WIDE];
+            for (o, half) in all.iter_mut().enumerate() {
+                *half = w.add(o * stride).cast::<u16>().read_unaligned();
+            }
             _mm512_cvtph_ps(_mm256_loadu_si256(all.as_ptr().cast()))
         }
     }
@@ -233,7 +242,13 @@ mod x86 {
     #[inline(always)]
     unsafe fn dot<const N: usize>(begin: __m512i, words: &Words, from: usize, x: *const i8) -> __m512i {
         // SAFETY: 32 bytes are there (caller).
-        unsafe { (from..from + N).fold(begin, |sum, j| _mm512_dpbusd_epi32(sum, words[j], word(x.add(4 * j)))) }
+        unsafe {
+            let mut sum = begin;
+            for j in from..from + N {
+                sum = _mm512_dpbusd_epi32(sum, words[j], word(x.add(4 * j)));
+            }
+            sum
+        }
     }
 
     /// Asks for the cache lines `from..to` of what comes next. Harmless past the end of the weights.

@@ -84,7 +84,10 @@ unsafe fn part<F: Format, const R: usize>(t: &Tile, x: &Large, r: usize, first: 
     let at = |i: usize| x.at(first + r + i, b);
     // SAFETY: the rows are there (caller).
     unsafe {
-        let bytes: [*const i8; R] = std::array::from_fn(|i| x.bytes.as_ptr().add(at(i) * LARGE));
+        let mut bytes = [x.bytes.as_ptr(); R];
+        for (i, row) in bytes.iter_mut().enumerate() {
+            *row = row.add(at(i) * LARGE);
+        }
         let mut whole = [_mm512_setzero_si512(); R];
         for s in 0..8 {
             let words = t.words[s];
@@ -114,17 +117,26 @@ unsafe fn part<F: Format, const R: usize>(t: &Tile, x: &Large, r: usize, first: 
 pub unsafe fn finish<F: Format>(t: &Heads, whole: __m512i, pairs: *const i32, scale: __m512, sum: __m512) -> __m512 {
     // SAFETY: twelve words are there (caller).
     unsafe {
-        let less = |from: usize, n: usize| {
-            let each = |sum, i: usize| _mm512_dpwssd_epi32(sum, t.pairs[i], _mm512_set1_epi32(*pairs.add(from + i)));
-            (0..n).fold(_mm512_setzero_si512(), each)
-        };
         if F::SIXTEENS {
             // The words hold w + 32.
-            let whole = _mm512_sub_epi32(whole, _mm512_slli_epi32::<5>(less(4, 8)));
+            let whole = _mm512_sub_epi32(whole, _mm512_slli_epi32::<5>(less(t, pairs.add(4), 8)));
             return _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), _mm512_mul_ps(t.scale, scale), sum);
         }
         let sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), _mm512_mul_ps(t.scale, scale), sum);
-        _mm512_fnmadd_ps(_mm512_cvtepi32_ps(less(0, 4)), _mm512_mul_ps(t.min, scale), sum)
+        _mm512_fnmadd_ps(_mm512_cvtepi32_ps(less(t, pairs, 4)), _mm512_mul_ps(t.min, scale), sum)
+    }
+}
+
+/// The products of `n` pairs with as many words of an activation's sums.
+#[inline(always)]
+unsafe fn less(t: &Heads, sums: *const i32, n: usize) -> __m512i {
+    // SAFETY: `n` words are there (caller).
+    unsafe {
+        let mut all = _mm512_setzero_si512();
+        for i in 0..n {
+            all = _mm512_dpwssd_epi32(all, t.pairs[i], _mm512_set1_epi32(*sums.add(i)));
+        }
+        all
     }
 }
 
@@ -142,9 +154,11 @@ impl Format for Q4K {
             head(w, stride, tile);
             let low = _mm512_set1_epi8(15);
             for c in 0..4 {
-                let both = words(|o| _mm256_loadu_si256(w.add(o * stride + 16 + c * SMALL).cast()));
-                tile.words[2 * c] = std::array::from_fn(|j| _mm512_and_si512(both[j], low));
-                tile.words[2 * c + 1] = std::array::from_fn(|j| _mm512_and_si512(_mm512_srli_epi16::<4>(both[j]), low));
+                let both = words!(o => _mm256_loadu_si256(w.add(o * stride + 16 + c * SMALL).cast()));
+                for j in 0..8 {
+                    tile.words[2 * c][j] = _mm512_and_si512(both[j], low);
+                    tile.words[2 * c + 1][j] = _mm512_and_si512(_mm512_srli_epi16::<4>(both[j]), low);
+                }
             }
         }
     }
@@ -159,15 +173,17 @@ impl Format for Q5K {
         unsafe {
             head(w, stride, tile);
             let (low, one) = (_mm512_set1_epi8(15), _mm512_set1_epi8(1));
-            let mut fifth = words(|o| _mm256_loadu_si256(w.add(o * stride + 16).cast()));
+            let mut fifth = words!(o => _mm256_loadu_si256(w.add(o * stride + 16).cast()));
             for c in 0..4 {
-                let both = words(|o| _mm256_loadu_si256(w.add(o * stride + 48 + c * SMALL).cast()));
-                for (half, shifted) in [both, both.map(|b| _mm512_srli_epi16::<4>(b))].into_iter().enumerate() {
-                    tile.words[2 * c + half] = std::array::from_fn(|j| {
-                        let bit = _mm512_slli_epi16::<4>(_mm512_and_si512(fifth[j], one));
-                        _mm512_or_si512(_mm512_and_si512(shifted[j], low), bit)
-                    });
-                    fifth = fifth.map(|f| _mm512_srli_epi16::<1>(f));
+                let both = words!(o => _mm256_loadu_si256(w.add(o * stride + 48 + c * SMALL).cast()));
+                for j in 0..8 {
+                    let (even, odd) = (both[j], _mm512_srli_epi16::<4>(both[j]));
+                    let bits = [fifth[j], _mm512_srli_epi16::<1>(fifth[j])];
+                    let [even_bit, odd_bit] = [_mm512_and_si512(bits[0], one), _mm512_and_si512(bits[1], one)];
+                    let (even_bit, odd_bit) = (_mm512_slli_epi16::<4>(even_bit), _mm512_slli_epi16::<4>(odd_bit));
+                    tile.words[2 * c][j] = _mm512_or_si512(_mm512_and_si512(even, low), even_bit);
+                    tile.words[2 * c + 1][j] = _mm512_or_si512(_mm512_and_si512(odd, low), odd_bit);
+                    fifth[j] = _mm512_srli_epi16::<2>(fifth[j]);
                 }
             }
         }
@@ -263,5 +279,5 @@ pub unsafe fn sixteens(w: *const u8, stride: usize, heads: &mut Heads) -> [__m51
 #[inline(always)]
 unsafe fn half_words(w: *const u8, from: usize, stride: usize) -> Words {
     // SAFETY: the bytes are there (caller).
-    unsafe { words(|o| _mm256_loadu_si256(w.add(o * stride + from).cast())) }
+    unsafe { words!(o => _mm256_loadu_si256(w.add(o * stride + from).cast())) }
 }

@@ -73,7 +73,7 @@ pub unsafe fn unpack<F: Format>(w: *const u8, stride: usize, deep: usize, tile: 
     unsafe {
         for b in 0..deep {
             let w = w.add(b * F::BYTES);
-            tile.words[b] = words(|o| F::bytes(w.add(o * stride)));
+            tile.words[b] = words!(o => F::bytes(w.add(o * stride)));
             tile.scales[b] = halves(w, stride);
             if F::MIN {
                 tile.mins[b] = halves(w.add(2), stride);
@@ -87,7 +87,10 @@ pub unsafe fn unpack<F: Format>(w: *const u8, stride: usize, deep: usize, tile: 
 unsafe fn part<F: Format, const R: usize>(t: &Tile, x: &Small, r: usize, first: usize, b: std::ops::Range<usize>, sums: &mut [__m512]) {
     // SAFETY: the rows are there (caller).
     unsafe {
-        let mut now: [__m512; R] = std::array::from_fn(|i| *sums.get_unchecked(r + i));
+        let mut now = [_mm512_setzero_ps(); R];
+        for (i, now) in now.iter_mut().enumerate() {
+            *now = *sums.get_unchecked(r + i);
+        }
         for k in 0..b.len() {
             let words = t.words[k];
             for (i, now) in now.iter_mut().enumerate() {

@@ -283,7 +283,7 @@ impl Tiles for large::Q4K {
             let factors = large::minima(w, stride, &mut heads);
             let (nibble, three) = (_mm512_set1_epi8(15), _mm512_set1_epi16(7));
             for c in 0..4 {
-                let both = words(|o| _mm256_loadu_si256(w.add(o * stride + 16 + c * SMALL).cast()));
+                let both = words!(o => _mm256_loadu_si256(w.add(o * stride + 16 + c * SMALL).cast()));
                 for odd in 0..2 {
                     let s = 2 * c + odd;
                     // Byte s % 4 of each word of factors, twice as i16; 7 · 15 is a byte, so one product does for two weights.
