@@ -244,8 +244,8 @@ mod x86 {
         // SAFETY: 32 bytes are there (caller).
         unsafe {
             let mut sum = begin;
-            for j in from..from + N {
-                sum = _mm512_dpbusd_epi32(sum, words[j], word(x.add(4 * j)));
+            for (j, &w) in words[from..from + N].iter().enumerate() {
+                sum = _mm512_dpbusd_epi32(sum, w, word(x.add(4 * (from + j))));
             }
             sum
         }

@@ -155,9 +155,9 @@ impl Format for Q4K {
             let low = _mm512_set1_epi8(15);
             for c in 0..4 {
                 let both = words!(o => _mm256_loadu_si256(w.add(o * stride + 16 + c * SMALL).cast()));
-                for j in 0..8 {
-                    tile.words[2 * c][j] = _mm512_and_si512(both[j], low);
-                    tile.words[2 * c + 1][j] = _mm512_and_si512(_mm512_srli_epi16::<4>(both[j]), low);
+                for (j, &both) in both.iter().enumerate() {
+                    tile.words[2 * c][j] = _mm512_and_si512(both, low);
+                    tile.words[2 * c + 1][j] = _mm512_and_si512(_mm512_srli_epi16::<4>(both), low);
                 }
             }
         }
@@ -266,9 +266,9 @@ pub unsafe fn sixteens(w: *const u8, stride: usize, heads: &mut Heads) -> [__m51
     unsafe {
         let factors = four_words(w.add(192), stride);
         // Of four factors in a word, those at even places and those at odd ones, with their sign.
-        for j in 0..4 {
-            heads.pairs[2 * j] = _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(factors[j]));
-            heads.pairs[2 * j + 1] = _mm512_srai_epi16::<8>(factors[j]);
+        for (j, &four) in factors.iter().enumerate() {
+            heads.pairs[2 * j] = _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(four));
+            heads.pairs[2 * j + 1] = _mm512_srai_epi16::<8>(four);
         }
         heads.scale = halves(w.add(208), stride);
         factors
