@@ -60,8 +60,8 @@ static const int BLOCK = 16;
 //   BF16  [rows, cols] bf16
 //   Q8_0  [rows, cols] int8, and apart from them [rows, cols / 32] f16 scales: ggml's blocks of 34 bytes would not be aligned
 //   Q4_K  [rows, cols / 256] blocks of 144 bytes, as ggml has them
-//   F8    [rows, cols] E4M3, and [ceil(rows / 128), ceil(cols / 128)] f32 scales that multiply ("weight_scale_inv" of a checkpoint
-//         with 128×128 blocks; one scale for the whole tensor is repeated)
+//   F8    [rows, cols] E4M3, and apart from them [rows, ceil(cols / 128)] f32 scales that multiply. Checkpoints have one for 128 × 128, for a
+//         row or for the whole tensor: it is repeated for each row, so that matrices of any height lie below each other (3 % more bytes)
 //   F32   [rows, cols] f32: routers
 enum Format { F32, BF16, Q8_0, Q4_K, F8 };
 // Where row `r` of a matrix begins; the scales follow from the index.
@@ -92,7 +92,7 @@ template <int F> DEVICE float weight(const void* data, const void* scales, int c
     if (F == F32) return ((const float*)data)[at];
     if (F == BF16) return from_bf16(((const bf16*)data)[at]);
     if (F == Q8_0) return (float)((const int8_t*)data)[at] * half_to_float(((const u16*)scales)[at / 32]);
-    if (F == F8) return from_f8(((const u8*)data)[at]) * ((const float*)scales)[row / 128 * ((cols + 127) / 128) + col / 128];
+    if (F == F8) return from_f8(((const u8*)data)[at]) * ((const float*)scales)[row * ((cols + 127) / 128) + col / 128];
     const u8* b = (const u8*)data + at / 256 * 144;
     int in = (int)(at % 256), j = in / 32, q = b[16 + in / 64 * 32 + in % 32], scale, least;
     q4k_scale(b + 4, j, scale, least);

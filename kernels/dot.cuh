@@ -110,7 +110,7 @@ DEVICE void accumulate(float (&acc)[R][T], const u8* const (&row)[R], const void
 #pragma unroll
             for (int r = 0; r < R; r++) {
                 w[r] = load_once(row[r] + k0 + c);
-                scale[r] = ((const float*)scales[r])[index[r] / 128 * ((cols + 127) / 128) + (k0 + c) / 128];
+                scale[r] = ((const float*)scales[r])[index[r] * ((cols + 127) / 128) + (k0 + c) / 128];
             }
 #pragma unroll
             for (int t = 0; t < T; t++) {

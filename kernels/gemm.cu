@@ -9,7 +9,10 @@
 //   gated_*: gate and up in one pass, c bf16 = silu(a · gate) · (a · up).
 //   Grid (ceil(n / 128) or ceil(n / 64) for gated, ceil(m / 64) or tiles, batch).
 // Versions: 64 × 128 × 64 tiles, 8 warps of 32 × 32, three buffers. BF16 weights come by cp.async; the others are read into registers
-//   while the tile before is multiplied, expanded to bf16 and stored. wgmma would give perhaps twice the speed on H100 and later.
+//   while the tile before is multiplied, expanded to bf16 and stored. mma.sync, on sm_90a too: the target of 60 ms for 2,000 tokens is
+//   170 TFLOP/s, a sixth of the H200's peak, and an expert sees only 190 rows of such a prompt, so half of a 128-row wgmma tile would be empty in
+//   one of two. wgmma takes its operands through descriptors and the asynchronous proxy, whose fences no emulation shows: it is to be written
+//   where it can be run, if this one misses the target there. Quantised formats would expand into shared memory for it just the same.
 // Expected on an H200: 250 TFLOP/s, so about 40 ms for 2,000 tokens of Lite (10 TFLOP). Not yet run.
 // Spill limit: 0 bytes.
 #include "dot.cuh"
@@ -42,7 +45,7 @@ template <int F> struct Half {
             const u8* p = w + row * cols + k;
             raw[0] = load_once(p);
             if (k + 16 < cols) raw[1] = load_once(p + 16);
-            scale = ((const float*)scales)[row / 128 * ((cols + 127) / 128) + k / 128];
+            scale = ((const float*)scales)[row * ((cols + 127) / 128) + k / 128];
         } else {
             const u8* block = w + (row * (cols / 256) + k / 256) * 144;
             uint4 head = load_once(block);

@@ -3,8 +3,9 @@
 // Compile: kernels/check latent
 // Shapes: qkv f32 [n, ld] holds the queries [heads, nope + rope] at q_at and the latent with its key [kv_lora + rope] at kv_at;
 //   norm f32 [kv_lora]; wk bf16 [heads, kv_lora, nope]; turns f32 [positions, rope / 2, 2] cos and sin (from the host, so that they have the
-//   CPU's bits); start int32 [1]; table int32; pool bf16 [blocks][layers][16][kv_lora + rope].
-//   Token t is at position p = start + t, slot p % 16 of block table[p / 16].
+//   CPU's bits); pool bf16 [blocks][layers][16][kv_lora + rope].
+//   Each `group` tokens are of one sequence: start and first int32 [n / group], table int32. Token t of sequence s is at position
+//   p = start[s] + t, slot p % 16 of block table[first[s] + p / 16].
 //   latent_f32, latent_bf16: q [n, heads, kv_lora + rope] = (wk · q_nope | rotated q_rope). Grid (heads · parts + 1, n), parts of 128 rows of wk.
 //   latent_split (prefill, where the product with wk is a GEMM): nope bf16 [n, heads, nope], and only the rotated part of q. Grid (1, n).
 //   Pairs (2i, 2i + 1) are rotated.
@@ -14,8 +15,8 @@
 #include "dot.cuh"
 
 struct Latent {
-    const float* qkv; const float* norm; const bf16* wk; const float* turns; const int* start; const int* table; bf16* pool; void* q; bf16* nope;
-    int n, heads, width_nope, rope, kv_lora, ld, q_at, kv_at, layer, layers, parts; float eps;
+    const float* qkv; const float* norm; const bf16* wk; const float* turns; const int* start; const int* first; const int* table; bf16* pool; void* q; bf16* nope;
+    int n, heads, width_nope, rope, kv_lora, ld, q_at, kv_at, layer, layers, parts, group; float eps; int unused;
 };
 static const int PART = 128;
 
@@ -23,10 +24,10 @@ template <bool BF> DEVICE void put(void* q, u64 at, float x) { if (BF) ((bf16*)q
 
 template <bool BF> DEVICE void append(const Latent& a, int token, bool split) {
     SHARED(shared);
-    const int position = *a.start + token, tid = threadIdx.x, width = a.kv_lora + a.rope, query = a.width_nope + a.rope;
+    const int sequence = token / a.group, position = a.start[sequence] + token % a.group, tid = threadIdx.x, width = a.kv_lora + a.rope, query = a.width_nope + a.rope;
     const float* row = a.qkv + (u64)token * a.ld;
     const float* kv = row + a.kv_at;
-    bf16* slot = a.pool + (((u64)a.table[position / BLOCK] * a.layers + a.layer) * BLOCK + position % BLOCK) * width;
+    bf16* slot = a.pool + (((u64)a.table[a.first[sequence] + position / BLOCK] * a.layers + a.layer) * BLOCK + position % BLOCK) * width;
     float ss[1] = {};
     for (int k = tid; k < a.kv_lora; k += THREADS) ss[0] += kv[k] * kv[k];
     block_sums<1>(ss, (float*)shared);
@@ -88,8 +89,8 @@ template <bool BF> static void plain(const Latent& a, bool split) {
     for (int t = 0; t < a.n; t++) {
         const float* row = a.qkv + (u64)t * a.ld;
         const float* kv = row + a.kv_at;
-        int p = *a.start + t;
-        bf16* slot = a.pool + (((u64)a.table[p / 16] * a.layers + a.layer) * 16 + p % 16) * width;
+        int p = a.start[t / a.group] + t % a.group;
+        bf16* slot = a.pool + (((u64)a.table[a.first[t / a.group] + p / 16] * a.layers + a.layer) * 16 + p % 16) * width;
         auto turned = [&](const float* x, int i) {
             float c = a.turns[(u64)p * a.rope + i / 2 * 2], s = a.turns[(u64)p * a.rope + i / 2 * 2 + 1];
             return i & 1 ? x[i - 1] * s + x[i] * c : x[i] * c - x[i + 1] * s;

@@ -3,14 +3,15 @@
 #include "dot.cuh"
 
 // q [n, heads, kv_lora + rope], f32 or bf16 as the kernel says; acc f32 [splits, n, heads, kv_lora]; ml f32 [splits, n, heads, 2].
-// Split s covers positions s · span.., span a multiple of 64; token t (at start + t) sees positions 0..=start + t.
+// Each `group` tokens are of one sequence z, which begin at position start[z]; its block table begins at table[first[z]].
+// Split s covers positions s · span.., span a multiple of 64; token t of sequence z sees positions 0..=start[z] + t.
 // Per split: m the largest scaled score, l = Σ e^(score - m), acc = Σ e^(score - m) · latent. A split without positions has m = -inf, l = 0 and
 // leaves acc alone.
 struct Mla {
-    const void* q; const bf16* pool; const int* table; const int* start; float* acc; float* ml;
-    int n, heads, kv_lora, rope, layer, layers, splits, span; float scale; int unused;
+    const void* q; const bf16* pool; const int* table; const int* first; const int* start; float* acc; float* ml;
+    int n, heads, kv_lora, rope, layer, layers, splits, span, group; float scale;
 };
-DEVICE const bf16* latents_of(const Mla& a, int block) { return a.pool + ((u64)a.table[block] * a.layers + a.layer) * BLOCK * (a.kv_lora + a.rope); }
+DEVICE const bf16* latents_of(const Mla& a, const int* table, int block) { return a.pool + ((u64)table[block] * a.layers + a.layer) * BLOCK * (a.kv_lora + a.rope); }
 
 #ifdef INFILL_EMULATE
 template <bool BF> static void plain_mla(const Mla& a) {
@@ -18,12 +19,13 @@ template <bool BF> static void plain_mla(const Mla& a) {
     for (int s = 0; s < a.splits; s++) for (int t = 0; t < a.n; t++) for (int h = 0; h < a.heads; h++) {
         u64 row = ((u64)t * a.heads + h) * width, out = ((u64)s * a.n + t) * a.heads + h;
         auto q = [&](int k) { return BF ? from_bf16(((const bf16*)a.q)[row + k]) : ((const float*)a.q)[row + k]; };
-        int end = std::min((s + 1) * a.span, *a.start + t + 1);
+        int end = std::min((s + 1) * a.span, a.start[t / a.group] + t % a.group + 1);
+        const int* table = a.table + a.first[t / a.group];
         std::vector<double> scores;
         double most = -INFINITY, sum = 0;
         for (int p = s * a.span; p < end; p++) {
             double dot = 0;
-            for (int k = 0; k < width; k++) dot += double(q(k)) * from_bf16(latents_of(a, p / BLOCK)[p % BLOCK * width + k]);
+            for (int k = 0; k < width; k++) dot += double(q(k)) * from_bf16(latents_of(a, table, p / BLOCK)[p % BLOCK * width + k]);
             scores.push_back(dot * a.scale);
             most = std::max(most, scores.back());
         }
@@ -32,7 +34,7 @@ template <bool BF> static void plain_mla(const Mla& a) {
             int p = s * a.span + int(i);
             double w = std::exp(scores[i] - most);
             sum += w;
-            for (int k = 0; k < a.kv_lora; k++) mean[k] += w * from_bf16(latents_of(a, p / BLOCK)[p % BLOCK * width + k]);
+            for (int k = 0; k < a.kv_lora; k++) mean[k] += w * from_bf16(latents_of(a, table, p / BLOCK)[p % BLOCK * width + k]);
         }
         a.ml[out * 2] = float(most); a.ml[out * 2 + 1] = float(sum);
         for (int k = 0; k < a.kv_lora && !scores.empty(); k++) a.acc[out * a.kv_lora + k] = float(mean[k]);

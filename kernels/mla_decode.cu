@@ -21,7 +21,8 @@ KERNEL(THREADS, 2, mla_decode, Mla) {
     float* scores = q + (HEADS * ldq + 3) / 4 * 4;               // [key, head]
     float* state = scores + HEADS * BLOCK;                       // m, l, factor of each head
     bf16* keys = (bf16*)(state + 3 * HEADS);                     // [16, ldk]
-    const int begin = blockIdx.x * a.span, all = *a.start + token + 1, end = begin + a.span < all ? begin + a.span : all;
+    const int begin = blockIdx.x * a.span, sequence = token / a.group, all = a.start[sequence] + token % a.group + 1, end = begin + a.span < all ? begin + a.span : all;
+    const int* table = a.table + a.first[sequence];
     const u64 out = ((u64)blockIdx.x * a.n + token) * a.heads + head0;
 
     for (int i = tid; i < HEADS * width; i += THREADS) {
@@ -32,7 +33,7 @@ KERNEL(THREADS, 2, mla_decode, Mla) {
     float acc[HEADS][2] = {};
     for (int at = begin; at < end; at += BLOCK) {
         const int count = end - at < BLOCK ? end - at : BLOCK;
-        const u32* from = (const u32*)latents_of(a, at / BLOCK);
+        const u32* from = (const u32*)latents_of(a, table, at / BLOCK);
         sync_block();
         for (int i = tid; i < count * width / 2; i += THREADS) ((u32*)keys)[i / (width / 2) * (ldk / 2) + i % (width / 2)] = from[i];
         sync_block();

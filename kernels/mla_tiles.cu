@@ -1,8 +1,8 @@
 // Absorbed multi-head latent attention on tensor cores, for the published widths (latent 512, rotated 64): prefill, and decode too.
 //
 // Compile: kernels/check mla_tiles
-// Shapes: see mla.cuh; q bf16. A row is a (token, head) pair, row = token · heads + head: all rows read the same latents, so a tile of
-//   rows may hold heads of one token or of several. Grid (splits, ceil(n · heads / rows of a tile)).
+// Shapes: see mla.cuh; q bf16. A row is a (token, head) pair, row = token · heads + head: all rows of a sequence read the same latents, so a
+//   tile of rows may hold heads of one token or of several. Grid (splits, ceil(group · heads / rows of a tile), sequences).
 //   mla_tiles_1: 16 rows, 64 keys a step. mla_tiles_4: 64 rows, 16 keys a step. mla_tiles_4x2: the same with two buffers (113 KB of shared
 //   memory, so for devices that have it: A100, H100, H200; the 24 GB cards have 99 KB).
 // Versions: expanded keys and values need 0.44 TFLOP where this needs 0.82 (504 tokens at depth 1,730), but also their expansion in
@@ -22,8 +22,10 @@ template <int GROUPS, int STAGES> DEVICE void tiles(const Mla& a) {
     bf16* keys = q + ROWS * LD;                    // [STAGES, KEYS, LD]
     float* scores = (float*)(keys + STAGES * KEYS * LD);  // [ROWS, LDS]
     const int tid = threadIdx.x, lane = tid & 31, warp = tid / 32, group = warp / COLUMN_WARPS, part = warp % COLUMN_WARPS;
-    const int g = lane >> 2, t = lane & 3, rows = a.n * a.heads, row0 = blockIdx.y * ROWS;
-    const int last = row0 + ROWS < rows ? row0 + ROWS - 1 : rows - 1, start = *a.start;
+    const int g = lane >> 2, t = lane & 3, rows = a.group * a.heads, row0 = blockIdx.y * ROWS;
+    const int last = row0 + ROWS < rows ? row0 + ROWS - 1 : rows - 1, start = a.start[blockIdx.z];
+    const u64 base = (u64)blockIdx.z * rows;  // of all sequences' rows
+    const int* table = a.table + a.first[blockIdx.z];
     const int begin = blockIdx.x * a.span, all = start + last / a.heads + 1, end = begin + a.span < all ? begin + a.span : all;
 
     auto fetch = [&](int at, int stage) {
@@ -31,13 +33,13 @@ template <int GROUPS, int STAGES> DEVICE void tiles(const Mla& a) {
         for (int i = tid; i < KEYS * (WIDTH / 8); i += THREADS) {
             int key = i / (WIDTH / 8), c = i % (WIDTH / 8) * 8, p = at + key;
             bool valid = p < end;
-            copy16_async(to + key * LD + c, valid ? latents_of(a, p / BLOCK) + p % BLOCK * WIDTH + c : a.pool, valid);
+            copy16_async(to + key * LD + c, valid ? latents_of(a, table, p / BLOCK) + p % BLOCK * WIDTH + c : a.pool, valid);
         }
     };
     for (int i = tid; i < ROWS * (WIDTH / 8); i += THREADS) {
         int r = i / (WIDTH / 8), c = i % (WIDTH / 8) * 8;
         bool valid = row0 + r < rows;
-        copy16_async(q + r * LD + c, (const bf16*)a.q + (valid ? (u64)(row0 + r) * WIDTH + c : 0), valid);
+        copy16_async(q + r * LD + c, (const bf16*)a.q + (valid ? (base + row0 + r) * WIDTH + c : 0), valid);
     }
     if (begin < end) fetch(begin, 0);
     commit_async();
@@ -132,7 +134,7 @@ template <int GROUPS, int STAGES> DEVICE void tiles(const Mla& a) {
         l += shfl_xor(l, 2);
         int r = row0 + group * 16 + g + i * 8;
         if (r >= rows) continue;
-        u64 out = (u64)blockIdx.x * rows + r;
+        u64 out = (u64)blockIdx.x * a.n * a.heads + base + r;
         if (part == 0 && t == 0) { a.ml[out * 2] = most[i]; a.ml[out * 2 + 1] = l; }
         if (most[i] == minus_infinity()) continue;
 #pragma unroll

@@ -1,11 +1,12 @@
 // The most probable token of a row of logits under a mask, its log-probability, and the state of the next decode step.
 //
 // Compile: kernels/check sample
-// Shapes: logits f32 [rows, vocab]; mask u32 [ceil(vocab / 32)], a bit for each token that healing allows, or null; tokens from `limit` on
+// Shapes: logits f32 [rows, vocab]; mask u32, a bit for each token that healing allows, or null; tokens from `limit` on
 //   (rows of the head that the tokenizer has no token for) are never taken. Grid (blocks, rows): picked int32 [rows, 1 + 1] as (token, bits of
 //   the f32 log-probability among those allowed); -1 where no logit is a number. The lower number wins a tie, as on the CPU.
-//   With `next`: tokens[0] = the token of row 0, *start += 1, so that the next step of a captured graph needs nothing from the host, and the
-//   pick is also written to trace[*step], *step += 1.
+//   With `next` (each row is another sequence): tokens[row] = its token, start[row] += 1, so that the next step of a captured graph needs
+//   nothing from the host, and the pick is also written to trace[row, step[row]] of trace int32 [rows, next, 2], step[row] += 1.
+//   mask [rows, ceil(vocab / 32)].
 // Versions: logits went to the host (410 KB a token, about 20 us, and the CPU's pass over 102,400 numbers).
 // Expected on an H200: 3 us. Not yet run.
 // Spill limit: 0 bytes.
@@ -45,11 +46,12 @@ KERNEL(THREADS, 2, sample, Sample) {
     SHARED(shared);
     const int row = blockIdx.y, blocks = gridDim.x, end = a.limit < a.vocab ? a.limit : a.vocab;
     const float* logits = a.logits + (u64)row * a.vocab;
+    const u32* mask = a.mask ? a.mask + (u64)row * ((a.vocab + 31) / 32) : nullptr;
     Best b = {minus_infinity(), -1, 0};
     for (int i = blockIdx.x * THREADS + threadIdx.x; i < end; i += blocks * THREADS) {
         float x = logits[i];
         // -inf has no weight, and e^(-inf + inf) would be no number.
-        bool allowed = !a.mask || (a.mask[i / 32] >> (i % 32) & 1);
+        bool allowed = !mask || (mask[i / 32] >> (i % 32) & 1);
         if (allowed && !is_nan(x) && x > minus_infinity()) merge(b, x, i, 1.0f);
     }
     merge_block(b, (float*)shared);
@@ -75,13 +77,13 @@ KERNEL(THREADS, 2, sample, Sample) {
         float logprob = -logf(all.sum);
         a.picked[row * 2] = all.token;
         a.picked[row * 2 + 1] = (int)as_bits(logprob);
-        if (a.next && row == 0) {
-            int step = *a.step;
-            a.trace[step * 2] = all.token;
-            a.trace[step * 2 + 1] = (int)as_bits(logprob);
-            *a.step = step + 1;
-            a.tokens[0] = all.token < 0 ? 0 : all.token;
-            *a.start += 1;
+        if (a.next) {
+            int step = a.step[row], *trace = a.trace + ((u64)row * a.next + step) * 2;
+            trace[0] = all.token;
+            trace[1] = (int)as_bits(logprob);
+            a.step[row] = step + 1;
+            a.tokens[row] = all.token < 0 ? 0 : all.token;
+            a.start[row] += 1;
         }
     }
 }
@@ -92,15 +94,17 @@ REFERENCE(sample, Sample) {  // two rows
         int best = -1;
         double sum = 0;
         const float* x = a.logits + (u64)row * a.vocab;
-        auto allowed = [&](int i) { return (!a.mask || (a.mask[i / 32] >> (i % 32) & 1)) && !is_nan(x[i]); };
+        const u32* mask = a.mask ? a.mask + (u64)row * ((a.vocab + 31) / 32) : nullptr;
+        auto allowed = [&](int i) { return (!mask || (mask[i / 32] >> (i % 32) & 1)) && !is_nan(x[i]); };
         for (int i = 0; i < std::min(a.limit, a.vocab); i++) if (allowed(i) && (best < 0 || x[i] > x[best])) best = i;
         for (int i = 0; i < std::min(a.limit, a.vocab); i++) if (allowed(i)) sum += std::exp(double(x[i]) - x[best]);
         a.picked[row * 2] = best;
         a.picked[row * 2 + 1] = (int)as_bits(float(-std::log(sum)));
-        if (a.next && row == 0) {
-            a.trace[*a.step * 2] = best;
-            a.trace[*a.step * 2 + 1] = a.picked[1];
-            *a.step += 1; a.tokens[0] = best; *a.start += 1;
+        if (a.next) {
+            int* trace = a.trace + ((u64)row * a.next + a.step[row]) * 2;
+            trace[0] = best;
+            trace[1] = a.picked[row * 2 + 1];
+            a.step[row] += 1; a.tokens[row] = best; a.start[row] += 1;
         }
     }
 }

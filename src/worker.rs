@@ -9,15 +9,18 @@
 //! # }
 //! ```
 //! Interactive requests go before background ones, and a background one gives way between two forward passes. Interactive
-//! ones take turns: after a chunk of a prefill, or a few dozen tokens, the next one that waits has its turn, so nobody is
-//! behind another window's prefill for longer than a chunk. Dropping an answer cancels its request. Whatever was computed stays in the cache. A panic in the backend fails its request and
-//! empties the cache; the third in a row ends the model, and every request after it is told so.
+//! ones run in the same passes where the backend gains by that ([`Backend::together`]). Otherwise they take turns: after a chunk of a
+//! prefill, or a few dozen tokens, the next one that waits has its turn, so nobody is behind another window's prefill for
+//! longer than a chunk. Dropping an answer cancels its request. Whatever was computed stays in the cache. A panic in the
+//! backend fails the requests at work and empties the cache; the third in a row ends the model, and every request after it
+//! is told so.
 use crate::cache::Cache;
 use crate::engine::{Answer, EngineError, Event, Info, Priority, Request, State, Totals};
 use crate::model::{BLOCK, Backend};
 use crate::tokens::Tokens;
+use decoding::Decoding;
+use flight::Deck;
 use rows::Rows;
-use run::Decoding;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +31,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{mpsc as async_mpsc, watch};
 
 mod answer;
+mod decoding;
 mod draft;
+mod flight;
 pub(crate) mod pick;
 mod rows;
 mod run;
@@ -174,13 +179,6 @@ struct Machine {
 /// The first chunk goes by this.
 const FIRST_PACE: f32 = 320.0;
 
-/// How a job came out of `Machine::run`.
-enum Outcome {
-    Answered,
-    /// It gave way to another request and wants to go on later.
-    Postponed,
-}
-
 fn main(load: impl FnOnce() -> Result<Loaded, EngineError>, jobs: Receiver<Job>, shared: Shared, closing: Arc<AtomicBool>) {
     let Shared { state, totals } = shared;
     let mut queue = Queue { jobs, interactive: VecDeque::new(), background: VecDeque::new(), closing };
@@ -219,22 +217,24 @@ fn info(loaded: &Loaded) -> Info {
 impl Machine {
     /// Answers requests until nobody can send one (`None`) or the model is broken.
     fn serve(&mut self) -> Option<EngineError> {
-        let mut panics = 0;
-        while let Some(mut job) = self.queue.next() {
-            match catch_unwind(AssertUnwindSafe(|| self.run(&mut job))) {
-                Ok(Outcome::Answered) => panics = 0,
-                Ok(Outcome::Postponed) => self.queue.put_back(job),
+        let (mut panics, mut deck) = (0, Deck::default());
+        loop {
+            if deck.flights.is_empty() {
+                deck.job = Some(self.queue.next()?);
+            }
+            match catch_unwind(AssertUnwindSafe(|| self.round(&mut deck))) {
+                Ok(true) => panics = 0,
+                Ok(false) => {}
                 Err(_) => {
                     panics += 1;
                     self.recover();
-                    job.send(Event::Failed(panicked()));
+                    deck.clear().for_each(|job| job.send(Event::Failed(panicked())));
                 }
             }
             if panics == 3 {
                 return Some(broken());
             }
         }
-        None
     }
 
     /// After a panic nothing is known of the latents, nor of the books.
@@ -282,11 +282,34 @@ impl Queue {
         }
     }
 
-    /// Is a user waiting?
-    fn has_interactive(&mut self) -> bool {
+    /// How many users wait.
+    fn waiting(&mut self) -> usize {
         self.collect();
         self.interactive.retain(|job| !job.events.is_closed());
-        !self.interactive.is_empty()
+        self.interactive.len()
+    }
+
+    /// The next interactive job, or also a background one, if there is any.
+    fn poll(&mut self, background: bool) -> Option<Job> {
+        self.collect();
+        if self.is_closing() {
+            return None;
+        }
+        let list = if self.interactive.is_empty() && background { &mut self.background } else { &mut self.interactive };
+        while let Some(job) = list.pop_front() {
+            if !job.events.is_closed() {
+                return Some(job);
+            }
+        }
+        None
+    }
+
+    /// A job that cannot begin now is the next one again.
+    fn put_first(&mut self, job: Job) {
+        match job.request.priority {
+            Priority::Interactive => self.interactive.push_front(job),
+            Priority::Background => self.background.push_front(job),
+        }
     }
 
     /// Interactive requests take turns; a background one is the first of its kind again.

@@ -3,10 +3,12 @@
 //! ```text
 //! safetensors bf16 -> GGUF F32, joint kv_b: the same bits
 //!                  -> GGUF Q8_0: the same within what eight bits lose
+//!                  -> safetensors FP8: the same bits as its numbers in f32
 //! ```
 mod checkpoint;
 
 use candle_core::quantized::GgmlDType;
+use checkpoint::fp8::{Layout8, fp8};
 use checkpoint::*;
 use infill::model::cpu::Cpu;
 use infill::quantize::{self, Options, Target};
@@ -48,6 +50,36 @@ fn half_precision_is_near() {
     assert!(rewritten("lite", Layout::Joint, GgmlDType::BF16, &ids, 24) == want);
     let apart = distance(&rewritten("lite", Layout::Split, GgmlDType::F16, &ids, 24), &want);
     assert!(apart < 0.02, "{apart}");
+}
+
+#[test]
+fn fp8_is_its_numbers_in_f32_in_every_layout_of_scales() {
+    for shape in SHAPES {
+        let ids = &prompt(shape, "short")[..12];
+        let want = run(&reference(shape), ids, 12);
+        for layout in [Layout8::Block, Layout8::Row, Layout8::Whole] {
+            let folder = tempfile::tempdir().unwrap();
+            let (eight, plain) = fp8(&reference(shape), folder.path(), layout);
+            let got = run(&eight, ids, 12);
+            assert!(got == run(&plain, ids, 12) && got == run(&eight, ids, 5), "{shape}, {layout:?}");
+            // And these are the model's, less what three bits of mantissa lose.
+            let apart = mean(&got, &want);
+            assert!(apart > 0.0 && apart < 0.6, "{shape}, {layout:?}: {apart}");
+        }
+    }
+}
+
+#[test]
+fn fp8_without_its_scales_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let (eight, _) = fp8(&reference("lite"), folder.path(), Layout8::Row);
+    let file = eight.join("model.safetensors");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let at = bytes.windows(13).position(|w| w == b"weight_scale\"").unwrap();
+    bytes[at + 7..at + 12].copy_from_slice(b"other");
+    std::fs::write(&file, bytes).unwrap();
+    let error = Cpu::open(&eight).err().unwrap().to_string();
+    assert!(error.contains("is in FP8") && error.contains("_proj.weight_scale") && error.contains("128 × 128"), "{error}");
 }
 
 /// Mean absolute difference of logits whose standard deviation is 2.

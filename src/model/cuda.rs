@@ -19,16 +19,17 @@ use super::config::Config;
 use super::matrix::Format;
 use super::store::Store;
 use super::weights::Weights;
-use super::{BLOCK, Backend};
+use super::{BLOCK, Backend, Part};
 use crate::cache::BlockId;
 use anyhow::{Context, Result, ensure};
-use gpu::{Buffer, Gpu, Launch, Recording, megabytes};
+use gpu::{Buffer, Gpu, Recording, megabytes};
 use kind::Precision;
-use pass::{Model, Picking};
-use scratch::{FEW, ROWS, STEPS, Scratch, Sizes};
+use pass::Model;
+use scratch::{FEW, STEPS, Scratch, Sizes};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use steps::Key;
 use weights::OnDevice;
 
 pub mod args;
@@ -40,6 +41,7 @@ pub mod kind;
 pub mod pass;
 pub mod ptx;
 pub mod scratch;
+mod steps;
 pub mod weights;
 
 /// How to load a model.
@@ -71,15 +73,6 @@ pub struct Cuda {
     dirty: bool,
     /// What `copy_block`, which returns nothing, came upon.
     failed: Option<anyhow::Error>,
-}
-
-/// What a recorded graph depends on.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
-    tokens: usize,
-    bound: usize,
-    rows: usize,
-    picking: Option<Picking>,
 }
 
 /// A token picked on the device, and the natural log of its probability among those allowed.
@@ -203,38 +196,6 @@ impl Cuda {
         self.gpu.launch(&pass::copy(&self.config, self.pool.at(0), block.0, block.0, slot.min(BLOCK)))
     }
 
-    /// Runs `token` at position `start`, picks the most probable successor, runs that, and so on, `steps` times (at most
-    /// [`STEPS`]); the picks in order. `allowed` (a bit per token) restricts the first pick; tokens from `limit` on are never picked. The table
-    /// must have room for all steps.
-    ///
-    /// # Errors
-    /// As `forward`; logits that are no numbers.
-    pub fn greedy(
-        &mut self,
-        table: &[BlockId],
-        start: usize,
-        token: u32,
-        allowed: Option<&[u32]>,
-        limit: usize,
-        steps: usize,
-    ) -> Result<Vec<Pick>> {
-        ensure!((1..=STEPS).contains(&steps), "{steps} steps at once; 1 to {STEPS} are possible");
-        self.check(table, start, steps, &[token], 1)?;
-        self.prepare(table, start + steps, start, &[token])?;
-        if let Some(mask) = allowed {
-            ensure!(mask.len() == self.config.vocab.div_ceil(32), "a mask of {} words for {} tokens", mask.len(), self.config.vocab);
-            self.gpu.upload(self.scratch.mask.at(0), &words(mask))?;
-        }
-        for step in 0..steps {
-            let picking = Some(Picking { masked: step == 0 && allowed.is_some(), limit });
-            self.run(Key { tokens: 1, bound: pass::bucket(start + step + 1), rows: 1, picking })?;
-        }
-        let mut trace = vec![0; steps * 8];
-        self.download(self.scratch.trace.at(0), &mut trace)?;
-        let (pairs, _) = trace.as_chunks::<8>();
-        pairs.iter().map(pick).collect()
-    }
-
     fn known(&self, block: BlockId) -> Result<()> {
         ensure!((block.0 as usize) < self.blocks, "block {} is outside the pool of {}", block.0, self.blocks);
         Ok(())
@@ -252,26 +213,6 @@ impl Cuda {
         table[..end.div_ceil(BLOCK)].iter().try_for_each(|b| self.known(*b))
     }
 
-    /// Start, tokens and block table to the device.
-    fn prepare(&mut self, table: &[BlockId], end: usize, start: usize, tokens: &[u32]) -> Result<()> {
-        if let Some(error) = self.failed.take() {
-            return Err(error.context("a block could not be copied"));
-        }
-        if self.dirty {
-            self.scratch.tickets.fill(0)?;
-            self.table.clear();
-            self.dirty = false;
-        }
-        let wanted: Vec<i32> = table[..end.div_ceil(BLOCK)].iter().map(|b| b.0.cast_signed()).collect();
-        if !self.table.starts_with(&wanted) {
-            self.gpu.upload(self.scratch.table.at(0), &ints(&wanted))?;
-            self.table = wanted;
-        }
-        let start = i32::try_from(start)?;
-        let control: Vec<i32> = [start, 0].into_iter().chain(tokens.iter().map(|t| t.cast_signed())).collect();
-        self.gpu.upload(self.scratch.control.at(0), &ints(&control))
-    }
-
     fn model(&self) -> Model<'_> {
         Model {
             config: &self.config,
@@ -282,63 +223,6 @@ impl Cuda {
             processors: self.gpu.processors() as usize,
             shared_limit: self.gpu.shared_limit() as usize,
         }
-    }
-
-    /// A pass over few tokens, recorded the first time.
-    fn run(&mut self, key: Key) -> Result<()> {
-        if !self.graphs.contains_key(&key) {
-            let launches = pass::few(self.model(), key.tokens, key.bound, key.rows, key.picking);
-            let graph = self.gpu.record(launches)?;
-            self.graphs.insert(key, graph);
-        }
-        let done = self.graphs[&key].replay();
-        self.dirty |= done.is_err();
-        done
-    }
-
-    fn launch(&mut self, launches: &[Launch]) -> Result<()> {
-        let done = launches.iter().try_for_each(|l| self.gpu.launch(l));
-        self.dirty |= done.is_err();
-        done
-    }
-
-    fn download(&mut self, from: args::Ptr, to: &mut [u8]) -> Result<()> {
-        let done = self.gpu.download(from, to);
-        self.dirty |= done.is_err();
-        done
-    }
-
-    /// Up to a piece of tokens; the logits of the last `rows`.
-    fn piece(&mut self, table: &[BlockId], start: usize, tokens: &[u32], rows: usize) -> Result<Vec<f32>> {
-        let (n, end) = (tokens.len(), start + tokens.len());
-        self.prepare(table, end, start, tokens)?;
-        if n <= FEW {
-            self.run(Key { tokens: n, bound: pass::bucket(end), rows, picking: None })?;
-            return self.logits(rows);
-        }
-        self.launch(&pass::many(self.model(), n, end, rows))?;
-        let mut all = Vec::with_capacity(rows * self.config.vocab);
-        for first in (n - rows..n).step_by(ROWS) {
-            let count = ROWS.min(n - first);
-            self.launch(&pass::head(self.model(), first, count))?;
-            all.extend(self.logits(count)?);
-        }
-        // Also without logits: an error belongs to this call.
-        if rows == 0 {
-            self.gpu.wait()?;
-        }
-        Ok(all)
-    }
-
-    fn logits(&mut self, rows: usize) -> Result<Vec<f32>> {
-        if rows == 0 {
-            self.gpu.wait()?;
-            return Ok(Vec::new());
-        }
-        let mut raw = vec![0; rows * self.config.vocab * 4];
-        self.download(self.scratch.logits.at(0), &mut raw)?;
-        let (words, _) = raw.as_chunks::<4>();
-        Ok(words.iter().map(|w| f32::from_le_bytes(*w)).collect())
     }
 }
 
@@ -362,18 +246,31 @@ impl Backend for Cuda {
         for (i, part) in tokens.chunks(piece).enumerate() {
             let done = i * piece;
             let wanted = (done + part.len()).saturating_sub(first.max(done));
-            all.extend(self.piece(table, start + done, part, wanted)?);
+            all.extend(self.piece(&Part { table, start: start + done, tokens: part, rows: wanted })?);
         }
         Ok(all)
+    }
+
+    fn together(&self) -> usize {
+        FEW
+    }
+
+    fn batch(&mut self, parts: &[Part<'_>]) -> Result<Vec<Vec<f32>>> {
+        let tokens = parts.iter().map(|p| p.tokens.len()).sum::<usize>();
+        if parts.len() < 2 || tokens == 0 || tokens > FEW {
+            return parts.iter().map(|p| self.forward(p.table, p.start, p.tokens, p.rows)).collect();
+        }
+        parts.iter().try_for_each(|p| self.check(p.table, p.start, p.tokens.len(), p.tokens, p.rows))?;
+        self.few(parts)
     }
 
     fn steps(&self) -> usize {
         STEPS
     }
 
-    fn ahead(&mut self, table: &[BlockId], start: usize, token: u32, limit: usize, steps: usize) -> Result<Vec<(u32, f32)>> {
-        let picks = self.greedy(table, start, token, None, limit, steps)?;
-        Ok(picks.into_iter().map(|p| (p.token, p.logprob)).collect())
+    fn ahead(&mut self, parts: &[Part<'_>], limit: usize, steps: usize) -> Result<Vec<Vec<(u32, f32)>>> {
+        let picks = self.greedy_each(parts, None, limit, steps)?;
+        Ok(picks.into_iter().map(|row| row.into_iter().map(|p| (p.token, p.logprob)).collect()).collect())
     }
 
     fn copy_block(&mut self, from: BlockId, to: BlockId, slots: usize) {

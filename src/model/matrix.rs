@@ -4,11 +4,15 @@
 //! Q8_0, 3 rows of 64:  [scale q×32][scale q×32]   row 0, 68 bytes
 //!                      [scale q×32][scale q×32]   row 1
 //!                      …
+//! F8, 200 rows of 300: [q×300]                     E4M3, and apart from them f32 scales (module `f8`)
 //! ```
 use super::source::{Plain, Slice};
 use candle_core::quantized::k_quants::{self as k, GgmlType};
+use f8::Scales;
 
-/// How the elements are stored. The numbers are ggml's.
+pub mod f8;
+
+/// How the elements are stored. The numbers are ggml's, but for F8, which ggml does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     F32 = 0,
@@ -22,6 +26,8 @@ pub enum Format {
     Q5K = 13,
     Q6K = 14,
     BF16 = 30,
+    /// E4M3 without infinities, scaled: Hugging Face's checkpoints "in FP8".
+    F8 = 1000,
 }
 
 impl Format {
@@ -38,6 +44,7 @@ impl Format {
         match self {
             Self::F32 => (1, 4, 4),
             Self::F16 | Self::BF16 => (1, 2, 2),
+            Self::F8 => (1, 1, 1),
             Self::Q4_0 => (32, 18, 2),
             Self::Q4_1 => (32, 20, 2),
             Self::Q5_0 => (32, 22, 2),
@@ -55,9 +62,9 @@ impl Format {
         cols.is_multiple_of(elements).then(|| cols / elements * bytes)
     }
 
-    /// Whether elements are plain numbers rather than blocks.
+    /// Whether elements are plain numbers rather than blocks, or numbers with a scale.
     pub fn is_float(self) -> bool {
-        self.block().0 == 1
+        matches!(self, Self::F32 | Self::F16 | Self::BF16)
     }
 }
 
@@ -68,13 +75,21 @@ pub struct Matrix {
     pub rows: usize,
     pub cols: usize,
     data: Slice,
+    /// Of F8.
+    scales: Option<Scales>,
 }
 
 impl Matrix {
     /// `data` must be exactly `rows` rows of `cols` elements.
     pub fn new(format: Format, rows: usize, cols: usize, data: Slice) -> Self {
         assert_eq!(format.row_bytes(cols).map(|n| n * rows), Some(data.bytes().len()));
-        Self { format, rows, cols, data }
+        Self { format, rows, cols, data, scales: None }
+    }
+
+    /// `data` in F8 with its scales; `None` where they are not enough for so many rows and columns.
+    pub fn with_scales(rows: usize, cols: usize, data: Slice, scales: Scales) -> Option<Self> {
+        let scales = Some(scales.covers(rows, cols)?);
+        Some(Self { scales, ..Self::new(Format::F8, rows, cols, data) })
     }
 
     /// A copy of numbers.
@@ -85,7 +100,8 @@ impl Matrix {
     /// Rows `first..first + count`, still in place.
     pub fn part(&self, first: usize, count: usize) -> Self {
         let row = self.row_bytes();
-        Self { rows: count, data: self.data.part(first * row, count * row), ..*self }
+        let scales = self.scales.as_ref().map(|s| s.from_row(first));
+        Self { rows: count, data: self.data.part(first * row, count * row), scales, ..*self }
     }
 
     /// Bytes of one row.
@@ -96,6 +112,11 @@ impl Matrix {
     /// All elements, for the formats that are plain numbers.
     pub fn values<T: Plain>(&self) -> &[T] {
         self.data.as_slice()
+    }
+
+    /// Of a matrix in F8: the factor of an element.
+    pub fn scale(&self, row: usize, col: usize) -> f32 {
+        self.scales.as_ref().map_or(1.0, |s| s.at(row, col))
     }
 
     /// The bytes of all rows.
@@ -121,6 +142,7 @@ impl Matrix {
             Format::F32 => out.copy_from_slice(one.values()),
             Format::F16 => out.iter_mut().zip(one.values::<half::f16>()).for_each(|(o, x)| *o = x.to_f32()),
             Format::BF16 => out.iter_mut().zip(one.values::<half::bf16>()).for_each(|(o, x)| *o = x.to_f32()),
+            Format::F8 => out.iter_mut().zip(one.bytes()).enumerate().for_each(|(c, (o, x))| *o = f8::value(*x) * one.scale(0, c)),
             Format::Q4_0 => k::BlockQ4_0::to_float(one.blocks(), out),
             Format::Q4_1 => k::BlockQ4_1::to_float(one.blocks(), out),
             Format::Q5_0 => k::BlockQ5_0::to_float(one.blocks(), out),

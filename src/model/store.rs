@@ -9,6 +9,7 @@
 use super::config::{self, Config};
 use super::error::{ModelError, Result};
 use super::gguf::{Header, TensorInfo};
+use super::matrix::f8::Scales;
 use super::matrix::{Format, Matrix};
 use super::source::{self, Slice, Source};
 use std::collections::HashMap;
@@ -114,7 +115,7 @@ impl Store {
             ModelError::Tensor { file, tensor, problem, remedy: remedy.into() }
         };
         let format = entry.format.clone().map_err(|f| {
-            let remedy = "Choose a model in F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K";
+            let remedy = "Choose a model in F32, F16, BF16, FP8 (E4M3), Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K";
             wrong(format!("is {f}, which is not supported"), remedy)
         })?;
         if entry.shape != shape {
@@ -123,8 +124,32 @@ impl Store {
         }
         let data = Slice::new(&entry.source, entry.offset, entry.len, format.block().2);
         let data = data.ok_or_else(|| wrong("is cut off".into(), "Download it again"))?;
-        let cols = shape.last().copied().unwrap_or(1);
-        Ok(Matrix::new(format, shape.iter().rev().skip(1).product(), cols, data))
+        let (rows, cols) = (shape.iter().rev().skip(1).product(), shape.last().copied().unwrap_or(1));
+        if format != Format::F8 {
+            return Ok(Matrix::new(format, rows, cols, data));
+        }
+        let scaled = Matrix::with_scales(rows, cols, data, self.scales(name, rows, cols)?);
+        scaled.ok_or_else(|| wrong("has scales that do not fit".into(), "Download it again"))
+    }
+
+    /// What a tensor in FP8 is multiplied by: `NAME_scale_inv` or `NAME_scale`.
+    fn scales(&self, name: &str, rows: usize, cols: usize) -> Result<Scales> {
+        let found = ["_scale_inv", "_scale"].map(|end| format!("{name}{end}")).into_iter().find(|n| self.has(n));
+        let wrong = |problem: String| ModelError::Tensor {
+            file: self.name.clone(),
+            tensor: name.into(),
+            problem,
+            remedy: "Choose a checkpoint with one scale for a tensor, for a row, or for 128 × 128 weights".into(),
+        };
+        let Some((scale, shape)) = found.and_then(|n| self.tensors.get(&n).map(|e| e.shape.clone()).map(|shape| (n, shape))) else {
+            return Err(wrong(format!("is in FP8, and neither {name}_scale_inv nor {name}_scale is there")));
+        };
+        let count: usize = shape.iter().product();
+        let mut values = vec![0.0; count];
+        // As one row of numbers, whatever its shape.
+        let flat = self.take(&scale, &shape)?;
+        values.chunks_exact_mut(flat.cols.max(1)).enumerate().for_each(|(row, out)| flat.row(row, out));
+        Scales::new(values, &shape, rows, cols).ok_or_else(|| wrong(format!("has scales of shape {shape:?}, which is not supported")))
     }
 }
 

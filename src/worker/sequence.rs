@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! begin [a b c d e …]   table = [shared, shared, own copy]   len = what the cache had
-//! extend [x]            writes into the last block, which is our own; a new block from the cache when it is full
+//! grow                  the next tokens write into the last block, which is our own; a new block from the cache when it is full
 //! truncate              forgets positions (a draft that was wrong); the next write goes over them
 //! end                   the table goes into the tree, the lease ends
 //! ```
@@ -12,13 +12,12 @@ use crate::cache::{BlockId, Lease};
 use crate::engine::{EngineError, Totals};
 use crate::model::BLOCK;
 use std::sync::PoisonError;
-use std::time::Instant;
 
 /// See the module.
 pub struct Sequence {
     /// The tokens whose latents lie in `table`.
     pub tokens: Vec<u32>,
-    table: Vec<BlockId>,
+    pub table: Vec<BlockId>,
     lease: Lease,
     /// Tokens that came from the cache, and the longer match that was evicted.
     pub reused: usize,
@@ -44,43 +43,12 @@ impl Machine {
         Sequence { tokens: tokens[..matched].to_vec(), table, lease, reused: matched, evicted: found.evicted }
     }
 
-    /// Runs `new` tokens at the end of the sequence; the logits of the last `rows` of them.
-    pub fn extend(&mut self, sequence: &mut Sequence, new: &[u32], rows: usize) -> Result<Vec<f32>, Fault> {
-        let start = sequence.tokens.len();
-        self.grow(sequence, start + new.len())?;
-        let begun = Instant::now();
-        let logits = self.backend.forward(&sequence.table, start, new, rows).map_err(failed)?;
-        if logits.len() != rows * self.backend.vocab() {
-            return Err(failed(anyhow::anyhow!("{} logits came back for {rows} rows", logits.len())));
-        }
-        sequence.tokens.extend_from_slice(new);
-        self.add(|totals| totals.computed += new.len() as u64);
-        if rows <= 1 && new.len() >= 8 {
-            self.pace = new.len() as f32 / begun.elapsed().as_secs_f32().max(1e-6);
-        }
-        Ok(logits)
-    }
-
     /// Blocks for `len` tokens.
-    fn grow(&mut self, sequence: &mut Sequence, len: usize) -> Result<(), Fault> {
+    pub fn grow(&mut self, sequence: &mut Sequence, len: usize) -> Result<(), Fault> {
         while sequence.table.len() * BLOCK < len {
             sequence.table.push(self.cache.alloc().map_err(|full| pool_is_full(len, full.tokens))?);
         }
         Ok(())
-    }
-
-    /// Runs `token` and what the backend itself chooses after it, `steps` tokens in all; its choices.
-    pub fn leap(&mut self, sequence: &mut Sequence, token: u32, steps: usize) -> Result<Vec<(u32, f32)>, Fault> {
-        let start = sequence.tokens.len();
-        self.grow(sequence, start + steps)?;
-        let chosen = self.backend.ahead(&sequence.table, start, token, self.tokens.len(), steps).map_err(failed)?;
-        if chosen.len() != steps {
-            return Err(failed(anyhow::anyhow!("{} tokens came back for {steps} steps", chosen.len())));
-        }
-        // The last choice has not run.
-        sequence.tokens.extend(std::iter::once(token).chain(chosen[..steps - 1].iter().map(|c| c.0)));
-        self.add(|totals| totals.computed += steps as u64);
-        Ok(chosen)
     }
 
     /// Adds to the sums over the worker's life.
@@ -106,9 +74,4 @@ impl Sequence {
 pub fn pool_is_full(needed: usize, holds: usize) -> Fault {
     let title = format!("{needed} tokens do not fit in the cache, which holds {holds}");
     Fault::Failed(EngineError { title, hint: "raise cache.bytes, or lower context.tokens".to_owned() })
-}
-
-fn failed(error: anyhow::Error) -> Fault {
-    let title = format!("The model failed: {error:#}");
-    Fault::Failed(EngineError { title, hint: "the next request starts afresh; if it stays, run `infill doctor`".to_owned() })
 }

@@ -3,7 +3,7 @@
 //! Each slot stores what ran there and a chain over all slots before it, read back through the table. So logits depend on
 //! every latent, as a model's do: a stale slot or a wrong copy changes the answer, and an unwritten one is not a number.
 use crate::cache::BlockId;
-use crate::model::{BLOCK, Backend, cpu::Cpu};
+use crate::model::{BLOCK, Backend, Part, cpu::Cpu};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -16,6 +16,8 @@ pub struct Probe {
     /// Fail, or panic, in the next pass.
     pub fail: AtomicBool,
     pub panic: AtomicBool,
+    /// Sequences in each pass.
+    pub widths: Mutex<Vec<usize>>,
     gate: Mutex<Option<usize>>,
     opened: Condvar,
 }
@@ -66,12 +68,14 @@ pub struct TestModel {
     rule: Rule,
     /// Chooses by itself, as a GPU does.
     pub ahead: bool,
+    /// Tokens that it takes in one pass, as a GPU does.
+    pub together: usize,
     pub probe: Arc<Probe>,
 }
 
 impl TestModel {
     pub fn new(vocab: usize, blocks: usize, rule: Rule) -> TestModel {
-        TestModel { pool: vec![None; blocks * BLOCK], vocab, context: 4096, rule, ahead: false, probe: Arc::default() }
+        TestModel { pool: vec![None; blocks * BLOCK], vocab, context: 4096, rule, ahead: false, together: 1, probe: Arc::default() }
     }
 
     fn slot(table: &[BlockId], at: usize) -> usize {
@@ -136,15 +140,27 @@ impl Backend for TestModel {
         if self.ahead { 5 } else { 0 }
     }
 
-    fn ahead(&mut self, table: &[BlockId], start: usize, token: u32, limit: usize, steps: usize) -> anyhow::Result<Vec<(u32, f32)>> {
-        let (mut chosen, mut next) = (Vec::new(), token);
-        for step in 0..steps {
-            let row = self.forward(table, start + step, &[next], 1)?;
-            let best = super::pick::best(&row, 0..limit.min(self.vocab) as u32).ok_or_else(|| anyhow::anyhow!("no number"))?;
-            next = best.token;
-            chosen.push((best.token, best.logprob));
-        }
-        Ok(chosen)
+    fn ahead(&mut self, parts: &[Part<'_>], limit: usize, steps: usize) -> anyhow::Result<Vec<Vec<(u32, f32)>>> {
+        let line = |part: &Part<'_>| {
+            let (mut chosen, mut next) = (Vec::new(), part.tokens[0]);
+            for step in 0..steps {
+                let row = self.forward(part.table, part.start + step, &[next], 1)?;
+                let best = super::pick::best(&row, 0..limit.min(self.vocab) as u32).ok_or_else(|| anyhow::anyhow!("no number"))?;
+                next = best.token;
+                chosen.push((best.token, best.logprob));
+            }
+            Ok(chosen)
+        };
+        parts.iter().map(line).collect()
+    }
+
+    fn together(&self) -> usize {
+        self.together
+    }
+
+    fn batch(&mut self, parts: &[Part<'_>]) -> anyhow::Result<Vec<Vec<f32>>> {
+        self.probe.widths.lock().unwrap().push(parts.len());
+        parts.iter().map(|p| self.forward(p.table, p.start, p.tokens, p.rows)).collect()
     }
 
     fn copy_block(&mut self, from: BlockId, to: BlockId, slots: usize) {

@@ -416,4 +416,5 @@ fn requests_wait_for_the_model_to_load_and_hear_when_it_cannot() {
     assert!(ask(&worker, request("", "", "")).error().contains("restart infill"));
 }
 
+mod together;
 mod turns;

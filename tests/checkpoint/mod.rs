@@ -15,6 +15,8 @@ use infill::model::{BLOCK, Backend};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+pub mod fp8;
+
 /// The folder of one reference checkpoint.
 pub fn reference(shape: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/reference").join(shape)

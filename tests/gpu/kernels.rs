@@ -18,9 +18,9 @@ fn weights(case: &mut Case, kind: Kind, rows: usize, cols: usize, seed: u32) -> 
     let values = numbers(rows * cols, seed);
     let (data, scales) = match kind {
         Kind::F8 => {
-            // Any bytes but NaN, and a scale for each 128 × 128.
+            // Any bytes but NaN, and a scale for each 128 of a row.
             let data = values.iter().map(|x| ((x * 126.0).abs() as u8) | if *x < 0.0 { 128 } else { 0 }).collect();
-            let scales = numbers(rows.div_ceil(128) * cols.div_ceil(128), seed + 1);
+            let scales = numbers(rows * cols.div_ceil(128), seed + 1);
             (data, scales.iter().flat_map(|x| (x * 0.01).to_le_bytes()).collect())
         }
         _ => pack(&matrix(rows, cols, &values), kind),
@@ -228,20 +228,22 @@ impl Pool {
 }
 
 pub fn latent(bench: &Bench) {
+    // The tokens of all but the first case are of one sequence; there are three, and each brings one.
     for (kernel, split, n, heads, nope, rope, lora) in [
         ("latent_f32", false, 3usize, 2usize, 24usize, 10usize, 136usize),
         ("latent_f32", false, 1, 4, 32, 16, 64),
         ("latent_bf16", false, 2, 3, 128, 64, 512),
         ("latent_split", true, 5, 3, 128, 64, 512),
     ] {
-        let (start, layers, layer, width) = (14, 2, 1, lora + rope);
+        let (layers, layer, width) = (2, 1, lora + rope);
+        let (starts, first, group): (&[i32], &[i32], _) = if n == 3 { (&[30, 0, 17], &[1, 0, 2], 1) } else { (&[14], &[0], n) };
         let (kv_at, ld) = (heads * (nope + rope), heads * (nope + rope) + width + 6);
-        let pool = Pool::new(start + n, 0, layers, width);
+        let pool = Pool::new(64, 0, layers, width);
         let mut case = Case::new(bench);
         let (qkv, norm) = (case.f32(&numbers(n * ld, 1)), case.f32(&numbers(lora, 2)));
         let wk = case.bf16(&numbers(heads * lora * nope, 3));
         let turns = case.f32(&numbers(40 * rope, 4));
-        let (at_start, table) = (case.i32(&[start as i32]), case.i32(&pool.table));
+        let (at_start, at_first, table) = (case.i32(starts), case.i32(first), case.i32(&pool.table));
         // A bf16 may be rounded the other way.
         let latents = case.bf16(&pool.values);
         let latents = case.also_out(latents, 4e-3);
@@ -257,6 +259,7 @@ pub fn latent(bench: &Bench) {
             wk: at(wk),
             turns: at(turns),
             start: at(at_start),
+            first: at(at_first),
             table: at(table),
             pool: at(latents),
             q: at(q),
@@ -272,7 +275,9 @@ pub fn latent(bench: &Bench) {
             layer: int(layer),
             layers: int(layers),
             parts: int(parts.max(1)),
+            group: int(group),
             eps: 1e-6,
+            unused: 0,
         };
         if split {
             case.run(kernel, kernel, [1, n, 1], (nope * 4).max(64), build);
@@ -291,7 +296,7 @@ fn without(mut case: Case, at: At) -> Case {
 }
 
 pub fn mla(bench: &Bench) {
-    // (kernel, heads, kv_lora, rope, start, n, span)
+    // (kernel, heads, kv_lora, rope, start, n, span); tokens of one sequence, or (start 99) each of another.
     for (kernel, heads, lora, rope, start, n, span) in [
         ("mla_decode", 1usize, 64usize, 16usize, 0usize, 1usize, 64usize),
         ("mla_decode", 4, 64, 16, 0, 1, 64),
@@ -299,19 +304,24 @@ pub fn mla(bench: &Bench) {
         ("mla_decode", 16, 512, 64, 130, 1, 64),
         ("mla_tiles_1", 16, 512, 64, 130, 1, 64),
         ("mla_tiles_1", 3, 512, 64, 61, 7, 128),
+        ("mla_decode", 18, 64, 16, 99, 3, 64),
+        ("mla_tiles_1", 18, 512, 64, 99, 3, 64),
         ("mla_tiles_4", 16, 512, 64, 40, 9, 64),
         ("mla_tiles_4x2", 16, 512, 64, 40, 9, 64),
         ("mla_tiles_4x2", 5, 512, 64, 0, 27, 128),
     ] {
         let (layers, layer, width) = (2, 1, lora + rope);
-        let end = start + n;
+        // Tables of 3, 5 and 1 blocks, one behind the other.
+        let (starts, first, group): (&[i32], &[i32], _) =
+            if start == 99 { (&[40, 70, 3], &[0, 3, 8], 1) } else { (&[start as i32], &[0], n) };
+        let end = if start == 99 { 9 * 16 } else { start + n };
         let splits = end.div_ceil(span) + 1;
         let pool = Pool::new(end, end, layers, width);
         let mut case = Case::new(bench);
         let tiles = kernel != "mla_decode";
         let q = if tiles { case.bf16(&numbers(n * heads * width, 1)) } else { case.f32(&numbers(n * heads * width, 1)) };
         let latents = case.bf16(&pool.values);
-        let (table, at_start) = (case.i32(&pool.table), case.i32(&[start as i32]));
+        let (table, at_start, at_first) = (case.i32(&pool.table), case.i32(starts), case.i32(first));
         // Probabilities are rounded to bf16 in the tiles.
         let tolerance = if tiles { 6e-3 } else { 2e-5 };
         let acc = case.out_f32(splits * n * heads * lora, tolerance);
@@ -320,7 +330,7 @@ pub fn mla(bench: &Bench) {
             "mla_decode" => {
                 ([splits, heads.div_ceil(16), n], ((16 * (width + 1)).div_ceil(4) * 4 + 16 * 16 + 48) * 4 + 16 * (width + 2) * 2)
             }
-            "mla_tiles_1" => ([splits, (n * heads).div_ceil(16), 1], (16 + 64) * 584 * 2 + 16 * 68 * 4),
+            "mla_tiles_1" => ([splits, (group * heads).div_ceil(16), n / group], (16 + 64) * 584 * 2 + 16 * 68 * 4),
             "mla_tiles_4" => ([splits, (n * heads).div_ceil(64), 1], (64 + 16) * 584 * 2 + 64 * 20 * 4),
             _ => ([splits, (n * heads).div_ceil(64), 1], (64 + 32) * 584 * 2 + 64 * 20 * 4),
         };
@@ -329,6 +339,7 @@ pub fn mla(bench: &Bench) {
             q: at(q),
             pool: at(latents),
             table: at(table),
+            first: at(at_first),
             start: at(at_start),
             acc: at(acc),
             ml: at(ml),
@@ -340,8 +351,8 @@ pub fn mla(bench: &Bench) {
             layers: int(layers),
             splits: int(splits),
             span: int(span),
+            group: int(group),
             scale: 0.4,
-            unused: 0,
         });
     }
 }
@@ -545,7 +556,7 @@ pub fn sort(bench: &Bench) {
 }
 
 pub fn sample(bench: &Bench) {
-    for (vocab, limit, masked, next) in [(1000usize, 1000usize, false, 1), (5000, 4990, true, 1), (70, 64, true, 0)] {
+    for (vocab, limit, masked, next) in [(1000usize, 1000usize, false, 3), (5000, 4990, true, 3), (70, 64, true, 0)] {
         let mut logits: Vec<f32> = numbers(2 * vocab, 1).iter().map(|x| (x * 40.0).round() / 4.0).collect();
         // Ties, infinities, no numbers, and the best of all behind the limit.
         logits[5] = f32::NAN;
@@ -553,15 +564,16 @@ pub fn sample(bench: &Bench) {
         logits[vocab - 1] = 99.0;
         let mut case = Case::new(bench);
         let logits = case.f32(&logits);
-        let mask = case.i32(&(0..vocab.div_ceil(32)).map(|i| if i % 3 == 0 { 0 } else { 0x5a5a_5a5a }).collect::<Vec<_>>());
+        let words = 2 * vocab.div_ceil(32);
+        let mask = case.i32(&(0..words).map(|i| if i % 3 == 0 { 0 } else { 0x5a5a_5a5a << (i % 2) }).collect::<Vec<_>>());
         let blocks = 3;
         let partial = case.f32(&vec![0.0; 2 * blocks * 3]);
         case.free(partial);
         let tickets = case.i32(&[0, 0]);
         let picked = case.i32(&[-7; 4]);
         case.free(picked);
-        let (tokens, start, step) = (case.i32(&[9]), case.i32(&[40]), case.i32(&[1]));
-        let trace = case.i32(&[-7; 6]);
+        let (tokens, start, step) = (case.i32(&[9, 9]), case.i32(&[40, 7]), case.i32(&[1, 0]));
+        let trace = case.i32(&[-7; 12]);
         [tokens, start, step, trace].iter().for_each(|a| case.free(*a));
         let got = case.run("sample", "sample", [blocks, 2, 1], 128, |at| Sample {
             logits: at(logits),
@@ -600,7 +612,8 @@ pub fn sample(bench: &Bench) {
         for i in [5, 6, 7] {
             assert_eq!(ints(&got[i]), ints(&want[i]), "state {i}");
         }
-        assert_eq!(ints(&got[8])[2], if next == 1 { a[0] } else { -7 });
+        // Two rows of three steps: the first one's second, the other's first.
+        assert_eq!([2, 6].map(|i| ints(&got[8])[i]), if next == 3 { [a[0], a[2]] } else { [-7, -7] });
     }
 }
 

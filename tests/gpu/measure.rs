@@ -3,6 +3,7 @@
 //! ```text
 //! gpu_measure logits DIR bf16|q8|q4k|auto IDS OUT [CHUNK]   IDS u32, OUT f32 [tokens, vocab]; JSON on stdout
 //! gpu_measure time DIR bf16|q8|q4k|auto TOKENS
+//! gpu_measure probe                                         the device, or why there is none
 //! ```
 //! `INFILL_TEST_DEVICE` as for the tests.
 use anyhow::{Context, Result, bail};
@@ -12,7 +13,7 @@ use infill::model::cuda::emulated::Emulated;
 use infill::model::cuda::gpu::Gpu;
 use infill::model::cuda::kind::Precision;
 use infill::model::cuda::{Cuda, Options};
-use infill::model::{BLOCK, Backend};
+use infill::model::{BLOCK, Backend, Part};
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,8 +25,9 @@ fn main() -> Result<()> {
     match args[..] {
         ["logits", dir, precision, ids, out] => logits(open(dir, precision)?, ids, out, usize::MAX),
         ["logits", dir, precision, ids, out, chunk] => logits(open(dir, precision)?, ids, out, chunk.parse()?),
+        ["probe"] => probe(),
         ["time", dir, precision, tokens] => time(open(dir, precision)?, tokens.parse()?),
-        _ => bail!("gpu_measure logits DIR PRECISION IDS OUT [CHUNK] | time DIR PRECISION TOKENS"),
+        _ => bail!("gpu_measure logits DIR PRECISION IDS OUT [CHUNK] | time DIR PRECISION TOKENS | probe"),
     }
 }
 
@@ -35,6 +37,15 @@ fn gpu() -> Result<Arc<dyn Gpu>> {
         ("cuda", n) => Ok(Arc::new(Driver::open(n.parse()?)?)),
         _ => Ok(Arc::new(Emulated::open(std::env::var("INFILL_KERNELS")?.as_ref())?)),
     }
+}
+
+fn probe() -> Result<()> {
+    let begun = Instant::now();
+    let gpu = gpu()?;
+    let open = begun.elapsed().as_secs_f64();
+    let (free, all) = gpu.memory()?;
+    println!("{}", json!({ "name": gpu.name(), "free": free, "all": all, "open_s": open }));
+    Ok(())
 }
 
 fn open(dir: &str, precision: &str) -> Result<Cuda> {
@@ -111,11 +122,23 @@ fn time(mut model: Cuda, tokens: usize) -> Result<()> {
         let first = best(&model.forward(&table, tokens, &ids[..2], 1)?);
         model.greedy(&table, tokens + 2, first, None, vocab, 15).map(drop)
     })?;
+    let (used, free) = (model.used(), model.free()?);
+    // Four windows with prompts as long as that: one pass serves all of them.
+    let four = self::table(&mut model, 4 * (tokens + 256))?;
+    let tables: Vec<&[BlockId]> = four.chunks_exact(four.len() / 4).collect();
+    for t in &tables[..4] {
+        model.forward(t, 0, prompt, 0)?;
+    }
+    let first = [[1u32], [2], [3], [4]];
+    let parts: Vec<Part<'_>> = (0..4).map(|s| Part { table: tables[s], start: tokens, tokens: &first[s], rows: 1 }).collect();
+    model.greedy_each(&parts, None, vocab, 64)?;
+    let four = runs(7, |_| model.greedy_each(&parts, None, vocab, 64).map(drop))?;
     println!(
         "{}",
         json!({
+            "decode_of_4_ms": middle(&four) / 64.0,
             "device": model.device(), "tokens": tokens, "prefill_ms": middle(&prefill), "decode_ms": middle(&decode) / 64.0,
-            "keystroke_ms": middle(&keystroke), "line_of_16_ms": middle(&line), "bytes": model.used(), "free": model.free()?,
+            "keystroke_ms": middle(&keystroke), "line_of_16_ms": middle(&line), "bytes": used, "free": free,
         })
     );
     Ok(())

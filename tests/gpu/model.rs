@@ -3,13 +3,14 @@
 //! The CPU keeps latents in f32, the device in bf16, so logits differ by about 2^-8 of their size; a wrong index, scale or order differs by all
 //! of it.
 use crate::bench::{Bench, numbers, prompt, reference};
+use crate::checkpoint::fp8::{Layout8, fp8};
 use crate::checkpoint::{Layout, gguf, shuffled};
 use candle_core::quantized::GgmlDType;
 use infill::cache::BlockId;
 use infill::model::cpu::Cpu;
 use infill::model::cuda::kind::Precision;
 use infill::model::cuda::{Cuda, Options};
-use infill::model::{BLOCK, Backend};
+use infill::model::{BLOCK, Backend, Part};
 use std::path::Path;
 
 const SHAPES: [&str; 2] = ["lite", "236b"];
@@ -122,6 +123,41 @@ pub fn decoding_on_the_device_is_decoding_step_by_step(bench: &Bench) {
     }
 }
 
+/// Three windows at three depths: their tokens in one pass, then steps chosen on the device.
+pub fn several_sequences_share_a_pass(bench: &Bench) {
+    let ids = prompt("lite", "long");
+    let mut model = open(bench, &reference("lite"), Precision::Bf16);
+    assert_eq!(model.together(), 8);
+    let tables: Vec<Vec<BlockId>> = (0..3).map(|s| (0..4).map(|i| BlockId((i * 3 + s) * 5 + 1)).collect()).collect();
+    let starts = [35, 2, 20];
+    let counts = [2, 1, 4];
+    let begin = |model: &mut Cuda| {
+        for s in 0..3 {
+            model.forward(&tables[s], 0, &ids[s..s + starts[s]], 0).unwrap();
+        }
+    };
+    begin(&mut model);
+    let news: Vec<&[u32]> = (0..3).map(|s| &ids[s + starts[s]..s + starts[s] + counts[s]]).collect();
+    let alone: Vec<Vec<f32>> = (0..3).map(|s| model.forward(&tables[s], starts[s], news[s], counts[s]).unwrap()).collect();
+    begin(&mut model);
+    let rows = [1, 1, 4];
+    let parts: Vec<Part<'_>> = (0..3).map(|s| Part { table: &tables[s], start: starts[s], tokens: news[s], rows: rows[s] }).collect();
+    let got = model.batch(&parts).unwrap();
+    for s in 0..3 {
+        near(&format!("sequence {s} of three"), &got[s], &alone[s][(counts[s] - rows[s]) * 512..], 512, 0.012);
+    }
+    // What the pass left in the pool is what the next one reads.
+    let next: Vec<[u32; 1]> = (0..3).map(|s| [ids[50 + s]]).collect();
+    let at = |s: usize| starts[s] + counts[s];
+    let parts: Vec<Part<'_>> = (0..3).map(|s| Part { table: &tables[s], start: at(s), tokens: &next[s], rows: 1 }).collect();
+    let together = model.greedy_each(&parts, None, 500, 5).unwrap();
+    for s in 0..3 {
+        let single = model.greedy(&tables[s], at(s), next[s][0], None, 500, 5).unwrap();
+        assert_eq!(together[s].iter().map(|p| p.token).collect::<Vec<_>>(), single.iter().map(|p| p.token).collect::<Vec<_>>());
+        together[s].iter().zip(&single).for_each(|(a, b)| assert!((a.logprob - b.logprob).abs() < 0.02, "{} {}", a.logprob, b.logprob));
+    }
+}
+
 pub fn blocks_are_copied_and_poisoned(bench: &Bench) {
     let ids = &prompt("lite", "short")[..24];
     let mut model = open(bench, &reference("lite"), Precision::Bf16);
@@ -219,6 +255,20 @@ pub fn quantised_files_agree_with_the_cpu(bench: &Bench) {
             // The CPU rounds activations to eight bits, the tiles to bf16.
             near(&format!("{dtype:?}, {chunk} at a time"), &got, &want, 512, if dtype == GgmlDType::Q8_0 { 0.05 } else { 0.12 });
         }
+    }
+}
+
+/// FP8 as it is published: values and scales as they are on the device, so what remains is the latents' rounding.
+pub fn checkpoints_in_fp8_agree_with_the_cpu(bench: &Bench) {
+    let ids = &prompt("lite", "short")[..20];
+    for (layout, chunk) in [(Layout8::Block, 1), (Layout8::Row, 3), (Layout8::Whole, 20)] {
+        let folder = tempfile::tempdir().unwrap();
+        let (eight, _) = fp8(&reference("lite"), folder.path(), layout);
+        let want = run(&mut Cpu::open(&eight).unwrap(), &shuffled(20), ids, 20);
+        let mut model = open(bench, &eight, Precision::Bf16);
+        let got = run(&mut model, &shuffled(20), ids, chunk);
+        near(&format!("FP8 {layout:?}, {chunk} at a time"), &got, &want, 512, 0.018);
+        assert!(model.device().contains("from F8"), "{}", model.device());
     }
 }
 

@@ -58,6 +58,12 @@ impl Product<'_> {
             Format::F32 => self.floats::<f32>(level, o, out),
             Format::F16 => self.floats::<half::f16>(level, o, out),
             Format::BF16 => self.floats::<half::bf16>(level, o, out),
+            // Expanded at each product: right, not fast. Files in FP8 are made for GPUs.
+            Format::F8 => {
+                let part = w.part(o, count).to_f32();
+                let all = Block::<f32>::new(part.values(), count, w.cols, w.cols);
+                product::rows(level, self.x.rows.part(self.first, out.rows), all, out);
+            }
             format => {
                 let row = w.row_bytes();
                 blocks::rows(level, format, self.x.rounded, self.first, &w.bytes()[o * row..(o + count) * row], out);

@@ -96,7 +96,7 @@ pub enum Rounding {
 impl Rounding {
     pub fn of(format: Format) -> Self {
         match format {
-            Format::F32 | Format::F16 | Format::BF16 => Self::None,
+            Format::F32 | Format::F16 | Format::BF16 | Format::F8 => Self::None,
             Format::Q4_0 | Format::Q4_1 | Format::Q5_0 | Format::Q5_1 | Format::Q8_0 => Self::Small,
             Format::Q4K | Format::Q5K | Format::Q6K => Self::Large,
         }

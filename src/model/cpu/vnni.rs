@@ -47,7 +47,7 @@ fn words(format: Format, x: &Rounded, first: usize, w: &[u8], whole: usize, out:
             Format::Q5_1 => x86::small_rows::<x86::Q5_1>(&x.small, first, w, whole, out),
             Format::Q4_0 => x86::small_rows::<x86::Q4_0>(&x.small, first, w, whole, out),
             Format::Q4_1 => x86::small_rows::<x86::Q4_1>(&x.small, first, w, whole, out),
-            Format::F32 | Format::F16 | Format::BF16 => return 0,
+            Format::F32 | Format::F16 | Format::BF16 | Format::F8 => return 0,
         }
     }
     whole

@@ -54,10 +54,11 @@ args! {
     }
     /// kernels/latent.cu
     Latent {
-        Ptr: qkv norm wk turns start table pool q nope; i32: n heads width_nope rope kv_lora ld q_at kv_at layer layers parts; f32: eps;
+        Ptr: qkv norm wk turns start first table pool q nope; i32: n heads width_nope rope kv_lora ld q_at kv_at layer layers parts group;
+        f32: eps; i32: unused;
     }
     /// kernels/mla.cuh
-    Mla { Ptr: q pool table start acc ml; i32: n heads kv_lora rope layer layers splits span; f32: scale; i32: unused; }
+    Mla { Ptr: q pool table first start acc ml; i32: n heads kv_lora rope layer layers splits span group; f32: scale; }
     /// kernels/mla_combine.cu
     Combine { Ptr: acc ml wv out; i32: n heads kv_lora v splits unused; }
     /// kernels/gemm.cu

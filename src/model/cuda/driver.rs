@@ -17,10 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// CUDA version of the driver that the PTX wants: NVRTC 12.4 writes PTX 8.4.
 const LEAST_VERSION: i32 = 12_040;
-/// Bytes of one of the two pinned buffers that weights go through.
+/// Bytes of one of the two pinned buffers that everything goes through.
 const STAGING: usize = 16 << 20;
-/// Up to this size the driver copies from ordinary memory before it returns.
-const SMALL: usize = 64 << 10;
 
 /// One NVIDIA GPU.
 pub struct Driver(Arc<Inner>);
@@ -140,8 +138,7 @@ impl Inner {
 
     fn load(&mut self, file: &str, text: &str) -> Result<()> {
         let image = CString::new(text)?;
-        // SAFETY: PTX that ends in NUL.
-        let module = unsafe { result::module::load_data(image.as_ptr().cast()) }.map_err(|e| said(&format!("compile {file}"), e))?;
+        let module = compile(&image).with_context(|| format!("compiling {file}"))?;
         self.modules.push(module);
         for name in ptx::kernels(text) {
             // SAFETY: the module was just loaded.
@@ -151,6 +148,9 @@ impl Inner {
             let limit = i32::try_from(self.shared_limit)?;
             // SAFETY: the function was just found.
             unsafe { result::function::set_function_attribute(function, most, limit) }.map_err(|e| said("allow shared memory", e))?;
+            // Now, and not at its first launch: that may be while a graph is recorded, when the driver may not allocate.
+            // SAFETY: the same; drivers from 12.4 on have this call, and older ones were refused.
+            unsafe { sys::cuFuncLoad(function) }.result().map_err(|e| said(&format!("load {name}"), e))?;
             self.functions.insert(name.to_owned(), function);
         }
         Ok(())
@@ -171,28 +171,58 @@ impl Inner {
         unsafe { result::stream::synchronize(self.stream) }.map_err(|e| said("finish its work", e))
     }
 
-    /// Through pinned memory, two buffers taking turns: the copy of one runs while the other is filled.
+    /// Through pinned memory, two buffers taking turns: the copy of one runs while the other is filled. Ordinary memory would do for
+    /// small copies, but then each driver decides whether it is still read after the call.
     fn stream_in(&self, to: Ptr, from: &[u8]) -> Result<()> {
         let mut guard = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
-        if guard.is_none() {
-            *guard = Some(Staging::new()?);
-        }
-        let Some(staging) = guard.as_mut() else { bail!("no pinned memory") };
+        let staging = Staging::of(&mut guard)?;
         for (i, piece) in from.chunks(STAGING).enumerate() {
-            let turn = staging.next;
-            staging.next = 1 - turn;
-            let fail = |e| said("copy weights", e);
-            // SAFETY: events and buffers live in `staging`; the buffer is free once its event has passed; `to` has room (trait `Gpu`).
+            let (buffer, event) = staging.take()?;
+            let fail = |e| said("copy to the GPU", e);
+            // SAFETY: nothing uses the buffer any more (`take`); `to` has room (trait `Gpu`).
             unsafe {
-                result::event::synchronize(staging.events[turn]).map_err(fail)?;
-                std::ptr::copy_nonoverlapping(piece.as_ptr(), staging.buffers[turn].cast(), piece.len());
-                let pinned = std::slice::from_raw_parts(staging.buffers[turn].cast::<u8>(), piece.len());
+                std::ptr::copy_nonoverlapping(piece.as_ptr(), buffer, piece.len());
+                let pinned = std::slice::from_raw_parts(buffer, piece.len());
                 result::memcpy_htod_async(to + (i * STAGING) as u64, pinned, self.stream).map_err(fail)?;
-                result::event::record(staging.events[turn], self.stream).map_err(fail)?;
+                result::event::record(event, self.stream).map_err(fail)?;
             }
         }
         Ok(())
     }
+
+    /// The way back, after everything before is done.
+    fn stream_out(&self, from: Ptr, to: &mut [u8]) -> Result<()> {
+        let mut guard = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        let staging = Staging::of(&mut guard)?;
+        for (i, piece) in to.chunks_mut(STAGING).enumerate() {
+            let (buffer, _) = staging.take()?;
+            // SAFETY: nothing uses the buffer any more (`take`), and the wait is over before it is read; `from` has these bytes (trait `Gpu`).
+            unsafe {
+                let pinned = std::slice::from_raw_parts_mut(buffer, piece.len());
+                result::memcpy_dtoh_async(pinned, from + (i * STAGING) as u64, self.stream).map_err(|e| said("copy from the GPU", e))?;
+                self.wait()?;
+                std::ptr::copy_nonoverlapping(buffer, piece.as_mut_ptr(), piece.len());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A module from PTX; what the compiler says where it fails.
+fn compile(image: &CString) -> Result<sys::CUmodule> {
+    use sys::CUjit_option_enum as O;
+    let mut log = vec![0u8; 4096];
+    let mut options = [O::CU_JIT_ERROR_LOG_BUFFER, O::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
+    let mut values = [log.as_mut_ptr().cast::<c_void>(), log.len() as *mut c_void];
+    let mut module = std::ptr::null_mut();
+    let count = u32::try_from(options.len())?;
+    // SAFETY: PTX that ends in NUL; two options, whose values are a buffer and its size.
+    let done = unsafe { sys::cuModuleLoadDataEx(&raw mut module, image.as_ptr().cast(), count, options.as_mut_ptr(), values.as_mut_ptr()) };
+    done.result().map_err(|e| {
+        let end = log.iter().position(|b| *b == 0).unwrap_or(log.len());
+        said("compile it", e).context(String::from_utf8_lossy(&log[..end]).trim().to_owned())
+    })?;
+    Ok(module)
 }
 
 impl Staging {
@@ -202,6 +232,22 @@ impl Staging {
         let pin = || unsafe { result::malloc_host(STAGING, 0) }.map_err(fail);
         let event = || result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING).map_err(fail);
         Ok(Self { buffers: [pin()?, pin()?], events: [event()?, event()?], next: 0 })
+    }
+
+    fn of(place: &mut Option<Self>) -> Result<&mut Self> {
+        if place.is_none() {
+            *place = Some(Self::new()?);
+        }
+        place.as_mut().context("no pinned memory")
+    }
+
+    /// The buffer whose turn it is, once nothing reads it any more, and the event to record behind its next copy.
+    fn take(&mut self) -> Result<(*mut u8, sys::CUevent)> {
+        let turn = self.next;
+        self.next = 1 - turn;
+        // SAFETY: the event lives as long as `self`.
+        unsafe { result::event::synchronize(self.events[turn]) }.map_err(|e| said("finish a copy", e))?;
+        Ok((self.buffers[turn].cast(), self.events[turn]))
     }
 }
 
@@ -258,25 +304,21 @@ impl Gpu for Driver {
 
     fn free(&self, at: Ptr, _bytes: usize) {
         if self.0.bind().is_ok() {
-            // SAFETY: came from `alloc`; freeing waits for what runs.
+            // Launches that use it may still be queued.
+            let _ = self.0.wait();
+            // SAFETY: came from `alloc`, and nothing runs any more.
             let _ = unsafe { result::free_sync(at) };
         }
     }
 
     fn upload(&self, to: Ptr, from: &[u8]) -> Result<()> {
         self.0.bind()?;
-        if from.len() > SMALL {
-            return self.0.stream_in(to, from);
-        }
-        // SAFETY: `to` has room (trait `Gpu`); up to 64 KB of ordinary memory are taken before the call returns.
-        unsafe { result::memcpy_htod_async(to, from, self.0.stream) }.map_err(|e| said("copy to the GPU", e))
+        self.0.stream_in(to, from)
     }
 
     fn download(&self, from: Ptr, to: &mut [u8]) -> Result<()> {
         self.0.bind()?;
-        // SAFETY: `from` has these bytes (trait `Gpu`), and `to` is borrowed until the wait below is over.
-        unsafe { result::memcpy_dtoh_async(to, from, self.0.stream) }.map_err(|e| said("copy from the GPU", e))?;
-        self.0.wait()
+        self.0.stream_out(from, to)
     }
 
     fn fill(&self, at: Ptr, bytes: usize, value: u8) -> Result<()> {

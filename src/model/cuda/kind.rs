@@ -7,9 +7,10 @@
 //! assert_eq!(Kind::of(Role::Inner, Format::BF16, 1408, Precision::Q4K), Kind::Q8);
 //! ```
 //! F32 and F16 are rounded to bf16. Of the other GGUF formats those of four and five bits with an offset of their own and Q6_K
-//! become Q8_0; Q8_0 and Q4_K keep their values.
+//! become Q8_0; Q8_0, Q4_K and FP8 keep their values. FP8 becomes Q4_K where nothing else fits.
 use super::args::Ptr;
 use super::gpu::{Buffer, Gpu};
+use crate::model::matrix::f8::BLOCK;
 use crate::model::matrix::{Format, Matrix};
 use anyhow::Result;
 use candle_core::quantized::k_quants::{BlockQ4K, BlockQ8_0, GgmlType};
@@ -53,20 +54,33 @@ pub enum Role {
 impl Kind {
     /// The format on the device for rows of `cols` values that the file holds in `format`.
     pub fn of(role: Role, format: Format, cols: usize, precision: Precision) -> Self {
+        let smallest = (role, precision) == (Role::Inner, Precision::Q4K) && Self::Q4K.suits(cols);
         let most = match (role, precision) {
             (Role::Router, _) => return Self::F32,
             (Role::Expansion, _) => return Self::Bf16,
+            _ if format == Format::F8 && Self::F8.suits(cols) && !smallest => return Self::F8,
             (_, Precision::Bf16) => Self::Bf16,
             (Role::Inner, Precision::Q4K) => Self::Q4K,
             _ => Self::Q8,
         };
         let natural = match format {
-            Format::F32 | Format::F16 | Format::BF16 => Self::Bf16,
+            Format::F32 | Format::F16 | Format::BF16 | Format::F8 => Self::Bf16,
             Format::Q4K => Self::Q4K,
             _ => Self::Q8,
         };
         let wanted = most.max(natural);
         [wanted, Self::Q8].into_iter().find(|k| *k <= wanted && k.suits(cols)).unwrap_or(Self::Bf16)
+    }
+
+    /// The one format for matrices of several: the finest, so that nothing loses for its neighbour's sake.
+    pub fn common(kinds: impl IntoIterator<Item = Self>) -> Self {
+        let all: Vec<Self> = kinds.into_iter().collect();
+        let equal = all.iter().all(|k| Some(k) == all.first());
+        match all.iter().min() {
+            Some(finest) if equal || !all.contains(&Self::F8) => *finest,
+            // Nothing is rounded to FP8.
+            _ => Self::Bf16,
+        }
     }
 
     /// Whether a row may have `cols` values.
@@ -105,7 +119,7 @@ impl Kind {
     pub fn scale_bytes(self, rows: usize, cols: usize) -> usize {
         match self {
             Self::Q8 => rows * cols / 32 * 2,
-            Self::F8 => rows.div_ceil(128) * cols.div_ceil(128) * 4,
+            Self::F8 => rows * cols.div_ceil(BLOCK) * 4,
             Self::F32 | Self::Bf16 | Self::Q4K => 0,
         }
     }
@@ -186,8 +200,10 @@ pub fn pack(matrix: &Matrix, kind: Kind) -> (Vec<u8>, Vec<u8>) {
 }
 
 fn rows(matrix: &Matrix, kind: Kind) -> (Vec<u8>, Vec<u8>) {
-    if (kind, matrix.format) == (Kind::Q8, Format::Q8_0) {
-        return split(matrix.bytes());
+    match (kind, matrix.format) {
+        (Kind::Q8, Format::Q8_0) => return split(matrix.bytes()),
+        (Kind::F8, Format::F8) => return (matrix.bytes().to_vec(), scales(matrix)),
+        _ => {}
     }
     let mut values = vec![0.0; matrix.rows * matrix.cols];
     values.chunks_exact_mut(matrix.cols).enumerate().for_each(|(row, out)| matrix.row(row, out));
@@ -198,6 +214,12 @@ fn rows(matrix: &Matrix, kind: Kind) -> (Vec<u8>, Vec<u8>) {
         Kind::Q4K => (blocks::<BlockQ4K>(&values), Vec::new()),
         Kind::F8 => unreachable!("nothing is rounded to FP8"),
     }
+}
+
+/// FP8's factors, for each row one for 128 columns.
+fn scales(matrix: &Matrix) -> Vec<u8> {
+    let at = |row| (0..matrix.cols).step_by(BLOCK).map(move |col| matrix.scale(row, col));
+    (0..matrix.rows).flat_map(at).flat_map(f32::to_le_bytes).collect()
 }
 
 /// To bf16, nearest and even.
@@ -241,6 +263,11 @@ mod tests {
         assert_eq!(of(Format::Q5_0, 1408, Precision::Q4K), Kind::Q8);
         assert_eq!(Kind::of(Role::Outer, Format::BF16, 2048, Precision::Q4K), Kind::Q8);
         assert_eq!(Kind::of(Role::Router, Format::Q8_0, 2048, Precision::Q4K), Kind::F32);
+        // FP8 stays, unless only Q4_K fits; rows that are no whole 16 bytes are expanded.
+        assert_eq!(Precision::ALL.map(|p| of(Format::F8, 2048, p)), [Kind::F8, Kind::F8, Kind::Q4K]);
+        assert_eq!((of(Format::F8, 1408, Precision::Q4K), of(Format::F8, 24, Precision::Bf16)), (Kind::F8, Kind::Bf16));
+        assert_eq!(Kind::common([Kind::Q8, Kind::Bf16, Kind::Q8]), Kind::Bf16);
+        assert_eq!((Kind::common([Kind::F8, Kind::F8]), Kind::common([Kind::Q4K, Kind::F8])), (Kind::F8, Kind::Bf16));
     }
 
     #[test]

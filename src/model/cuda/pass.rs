@@ -8,7 +8,7 @@
 use super::args::{self, Ptr};
 use super::gpu::Launch;
 use super::kind::{Kind, Placed};
-use super::scratch::{FEW, ROWS, SPLITS, Scratch, act_width};
+use super::scratch::{FEW, ROWS, SPLITS, STEPS, Scratch, act_width};
 use super::weights::{Columns, Expert, Half, Layer, OnDevice};
 use crate::model::config::Config;
 
@@ -39,6 +39,8 @@ pub struct Picking {
 struct Pass<'a> {
     m: Model<'a>,
     n: usize,
+    /// Tokens of one sequence that follow each other; 1: each token says where it is, whichever sequence it is of.
+    group: usize,
     /// Positions that attention must reach.
     bound: usize,
     launches: Vec<Launch>,
@@ -65,9 +67,10 @@ fn has_tiles(c: &Config) -> bool {
     (c.kv_lora, c.rope) == (512, 64)
 }
 
-/// A pass over up to [`FEW`] tokens, and the logits of the last `rows`; with `picking`, of one token, whose successor is chosen.
+/// A pass over up to [`FEW`] tokens of any sequences, and the logits of the last `rows`; with `picking`, each is of another sequence, and its
+/// successor is chosen.
 pub fn few(m: Model<'_>, n: usize, bound: usize, rows: usize, picking: Option<Picking>) -> Vec<Launch> {
-    let mut pass = Pass { m, n, bound, launches: Vec::new() };
+    let mut pass = Pass { m, n, group: 1, bound, launches: Vec::new() };
     pass.embed();
     for (i, layer) in m.weights.layers.iter().enumerate() {
         pass.few_projections(layer);
@@ -86,9 +89,9 @@ pub fn few(m: Model<'_>, n: usize, bound: usize, rows: usize, picking: Option<Pi
     pass.launches
 }
 
-/// A pass over more tokens. The logits of the last `rows` follow with [`head`].
+/// A pass over more tokens, of one sequence. The logits of the last `rows` follow with [`head`].
 pub fn many(m: Model<'_>, n: usize, bound: usize, rows: usize) -> Vec<Launch> {
-    let mut pass = Pass { m, n, bound, launches: Vec::new() };
+    let mut pass = Pass { m, n, group: n, bound, launches: Vec::new() };
     pass.embed();
     for (i, layer) in m.weights.layers.iter().enumerate() {
         pass.many_projections(layer);
@@ -102,7 +105,7 @@ pub fn many(m: Model<'_>, n: usize, bound: usize, rows: usize) -> Vec<Launch> {
 
 /// The logits of tokens `first..first + rows` of the pass before, at most [`ROWS`].
 pub fn head(m: Model<'_>, first: usize, rows: usize) -> Vec<Launch> {
-    let mut pass = Pass { m, n: rows, bound: 0, launches: Vec::new() };
+    let mut pass = Pass { m, n: rows, group: 1, bound: 0, launches: Vec::new() };
     pass.head(first, rows);
     pass.launches
 }
@@ -198,6 +201,7 @@ impl Pass<'_> {
             wk: layer.keys.data,
             turns: m.turns,
             start: s.start(),
+            first: s.first(),
             table: s.table.at(0),
             pool: m.pool,
             q: s.query.at(0),
@@ -213,7 +217,9 @@ impl Pass<'_> {
             layer: int(index),
             layers: int(c.layers),
             parts: int(parts.max(1)),
+            group: int(self.group),
             eps: c.eps,
+            unused: 0,
         };
         self.add(kernel, [c.heads * parts + 1, self.n, 1], (c.nope * 4).max(64), &args);
     }
@@ -221,11 +227,11 @@ impl Pass<'_> {
     /// Attention; how many splits there are.
     fn attend(&mut self, index: usize, tiles: bool) -> usize {
         let (m, c, s) = (self.m, self.m.config, self.m.scratch);
-        let rows = self.n * c.heads;
+        let (rows, sequences) = (self.group * c.heads, self.n / self.group);
         let (kernel, y, z, shared) = match (tiles, rows <= 16 * FEW) {
-            (true, true) => ("mla_tiles_1", rows.div_ceil(16), 1, tiles_shared(1, 1)),
-            (true, false) if tiles_shared(4, 2) <= m.shared_limit => ("mla_tiles_4x2", rows.div_ceil(64), 1, tiles_shared(4, 2)),
-            (true, false) => ("mla_tiles_4", rows.div_ceil(64), 1, tiles_shared(4, 1)),
+            (true, true) => ("mla_tiles_1", rows.div_ceil(16), sequences, tiles_shared(1, 1)),
+            (true, false) if tiles_shared(4, 2) <= m.shared_limit => ("mla_tiles_4x2", rows.div_ceil(64), sequences, tiles_shared(4, 2)),
+            (true, false) => ("mla_tiles_4", rows.div_ceil(64), sequences, tiles_shared(4, 1)),
             (false, _) => ("mla_decode", c.heads.div_ceil(16), self.n, decode_shared(c)),
         };
         let (splits, span) = splits(self.bound, y * z, s.sizes.parts / self.n, m.processors);
@@ -233,6 +239,7 @@ impl Pass<'_> {
             q: s.query.at(0),
             pool: m.pool,
             table: s.table.at(0),
+            first: s.first(),
             start: s.start(),
             acc: s.acc.at(0),
             ml: s.ml.at(0),
@@ -244,8 +251,8 @@ impl Pass<'_> {
             layers: int(c.layers),
             splits: int(splits),
             span: int(span),
+            group: int(self.group),
             scale: c.softmax_scale(),
-            unused: 0,
         };
         self.add(kernel, [splits, y, z], shared, &args);
         splits
@@ -415,10 +422,10 @@ impl Pass<'_> {
             step: s.step(),
             vocab: int(c.vocab),
             limit: int(picking.limit),
-            next: 1,
+            next: int(STEPS),
             unused: 0,
         };
-        self.add("sample", [c.vocab.div_ceil(1024).clamp(1, 128), 1, 1], 128, &args);
+        self.add("sample", [c.vocab.div_ceil(1024).clamp(1, 128), self.n, 1], 128, &args);
     }
 }
 

@@ -10,8 +10,10 @@ use crate::model::config::Config;
 use anyhow::Result;
 use std::sync::Arc;
 
-/// Tokens up to which a pass reads its weights by rows (gemv, experts) instead of in tiles.
+/// Tokens, of one sequence or several, up to which a pass reads its weights by rows (gemv, experts) instead of in tiles.
 pub const FEW: usize = 8;
+/// Numbers before the tokens in `control`.
+pub const CONTROL: usize = 3 * FEW;
 /// Rows of logits that are computed together.
 pub const ROWS: usize = 32;
 /// Decode steps without a word from the host.
@@ -26,7 +28,7 @@ pub struct Sizes {
     pub piece: usize,
     /// Splits times tokens that attention has room for.
     pub parts: usize,
-    /// Blocks in a block table.
+    /// Most blocks in a block table.
     pub table: usize,
 }
 
@@ -41,7 +43,7 @@ impl Sizes {
 /// The buffers, by what they hold.
 pub struct Scratch {
     pub sizes: Sizes,
-    /// int32: start, step, then the tokens.
+    /// int32: for each of [`FEW`] sequences where it goes on, steps taken and the first entry of its table; then the tokens.
     pub control: Buffer,
     pub table: Buffer,
     /// f32 `[piece, hidden]`; the same after a norm, bf16.
@@ -73,9 +75,11 @@ pub struct Scratch {
     pub tickets: Buffer,
     /// f32 `[ROWS, vocab]`
     pub logits: Buffer,
+    /// A bit for each token that may be picked, `[FEW, vocab / 32]`.
     pub mask: Buffer,
     pub partial: Buffer,
     pub picked: Buffer,
+    /// int32 and f32 bits `[FEW, STEPS]`
     pub trace: Buffer,
 }
 
@@ -94,8 +98,8 @@ fn plan(c: &Config, s: Sizes) -> [(&'static str, usize); 26] {
     let (n, heads, pairs) = (s.piece, c.heads, s.piece * c.chosen);
     let widest = (pairs * c.expert_ffn).max(n * (c.shared * c.expert_ffn).max(c.dense_ffn));
     [
-        ("control", (2 + n) * 4),
-        ("the block table", s.table * 4),
+        ("control", (CONTROL + n) * 4),
+        ("the block tables", s.table * FEW * 4),
         ("the hidden state", n * c.hidden * 4),
         ("its norm", n.max(ROWS) * c.hidden * 2),
         ("the projections", n * Columns::new(c).width * 4),
@@ -116,10 +120,10 @@ fn plan(c: &Config, s: Sizes) -> [(&'static str, usize); 26] {
         ("the tiles", most_tiles(pairs, c.experts) * 12),
         ("the tickets", n.max(ROWS) * 4),
         ("the logits", ROWS * c.vocab * 4),
-        ("the mask", c.vocab.div_ceil(32) * 4),
+        ("the mask", FEW * c.vocab.div_ceil(32) * 4),
         ("the partial picks", ROWS * 256 * 12),
         ("the picks", ROWS * 8),
-        ("the trace", STEPS * 8),
+        ("the trace", FEW * STEPS * 8),
     ]
 }
 
@@ -172,11 +176,15 @@ impl Scratch {
     }
 
     pub fn step(&self) -> Ptr {
-        self.control.at(4)
+        self.control.at(FEW * 4)
+    }
+
+    pub fn first(&self) -> Ptr {
+        self.control.at(FEW * 8)
     }
 
     pub fn tokens(&self) -> Ptr {
-        self.control.at(8)
+        self.control.at(CONTROL * 4)
     }
 }
 

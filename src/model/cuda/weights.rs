@@ -123,8 +123,7 @@ impl Loader<'_> {
     }
 
     fn matrix(&mut self, role: Role, parts: &[&Matrix]) -> Result<Placed> {
-        // The finest of the parts' formats: nothing loses for its neighbour's sake.
-        let kind = parts.iter().map(|m| self.kind(role, m)).min().unwrap_or(Kind::Bf16);
+        let kind = Kind::common(parts.iter().map(|m| self.kind(role, m)));
         place(self.gpu, &mut self.kept, parts, kind)
     }
 
@@ -197,7 +196,7 @@ impl Loader<'_> {
         let parts = |f: fn(&Mlp) -> &Matrix| experts.iter().map(f).collect::<Vec<_>>();
         let (gates, ups, downs) = (parts(|m| &m.gate), parts(|m| &m.up), parts(|m| &m.down));
         // One kernel reads gate and up.
-        let kind = gates.iter().chain(&ups).map(|m| self.kind(Role::Inner, m)).min().unwrap_or(Kind::Bf16);
+        let kind = Kind::common(gates.iter().chain(&ups).map(|m| self.kind(Role::Inner, m)));
         Ok(Expert {
             gate: place(self.gpu, &mut self.kept, &gates, kind)?,
             up: place(self.gpu, &mut self.kept, &ups, kind)?,

@@ -114,6 +114,7 @@ impl Info {
             "F32" => Ok(Format::F32),
             "F16" => Ok(Format::F16),
             "BF16" => Ok(Format::BF16),
+            "F8_E4M3" => Ok(Format::F8),
             other => Err(format!("of type {other}")),
         };
         let elements = self.shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d)).ok_or_else(|| wrong("has a size that overflows"))?;
