@@ -184,7 +184,13 @@ async fn engine(config: &Config) -> Vec<Finding> {
         Ok(health) => health,
         Err(EngineError { title, hint }) => return vec![Finding::bad("model", title, hint)],
     };
-    let mut findings = vec![match trial(config).await.map(|(time, _)| time) {
+    let tried = trial(config).await;
+    let mut health = health;
+    if let Ok((_, Some(info))) = &tried {
+        // Where it ran: on a GPU, or why not there.
+        health.device.clone_from(&info.device);
+    }
+    let mut findings = vec![match tried.map(|(time, _)| time) {
         Ok(time) if time > SLOW => {
             let slow = format!("{} on {}: 8 tokens took {:.1} s", health.model, health.device, time.as_secs_f64());
             Finding::bad("model", slow, "choose a smaller model, or one quantised to Q8_0")

@@ -53,6 +53,13 @@ mod gpu;
 #[path = "local/no_gpu.rs"]
 mod gpu;
 
+/// Where a model runs.
+enum Place {
+    Gpu(Loaded),
+    /// And why not on a GPU that is there and was not refused by the configuration.
+    Cpu(Option<String>),
+}
+
 /// Where a model comes from.
 enum Source {
     Nano,
@@ -213,15 +220,17 @@ fn fit(backend: &dyn Backend, tokens: &Tokens) -> Result<(), EngineError> {
 }
 
 fn load(source: &Source, options: &LocalOptions) -> Result<Loaded, EngineError> {
-    if let Some(loaded) = gpu::load(source, options)? {
-        return Ok(loaded);
-    }
+    let instead = match gpu::load(source, options)? {
+        Place::Gpu(loaded) => return Ok(loaded),
+        Place::Cpu(instead) => instead,
+    };
     let (backend, tokens) = both(source)?;
     let cache_blocks = blocks(options.cache_bytes, free_memory(), backend.block_bytes()).max(least(&backend));
     let show_threshold = sidecar::read(source)?.show_threshold;
     tracing::info!(model = backend.name(), cache_blocks, "model loaded");
     let model = backend.name().to_owned();
-    let options = Options { cache_blocks, chunk: options.chunk, model, device: "cpu".to_owned(), show_threshold, chat: source.chats() };
+    let device = instead.map_or_else(|| "cpu".to_owned(), |reason| format!("cpu, because the GPU cannot be used: {reason}"));
+    let options = Options { cache_blocks, chunk: options.chunk, model, device, show_threshold, chat: source.chats() };
     Ok(Loaded { backend: Box::new(backend), tokens: Arc::new(tokens), options })
 }
 

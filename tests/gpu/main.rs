@@ -7,6 +7,7 @@
 mod bench;
 #[path = "../checkpoint/mod.rs"]
 mod checkpoint;
+mod driver;
 mod kernels;
 mod model;
 
@@ -22,6 +23,7 @@ macro_rules! tests {
 }
 
 tests! {
+    driver: what_is_wrong_is_said;
     kernels: gemv experts router latent mla combine gemm sort sample small launches_name_kernels;
     model: few_tokens_agree_with_the_cpu many_tokens_agree_with_the_cpu warm_is_cold decoding_on_the_device_is_decoding_step_by_step several_sequences_share_a_pass
         blocks_are_copied_and_poisoned true_widths_run_through_the_tiles quantised_files_agree_with_the_cpu checkpoints_in_fp8_agree_with_the_cpu

@@ -77,7 +77,7 @@ def tests(step, names, prefix=(), what=None):
     row(step, what or f"{names[0]} … ({len(names)} tests)", f"{passed} passed", f"{len(names)}", passed == len(names))
 
 
-KERNELS = "gemv experts router latent mla combine gemm sort sample small launches_name_kernels".split()
+KERNELS = "gemv experts router latent mla combine gemm sort sample small launches_name_kernels what_is_wrong_is_said".split()
 MODELS = ("few_tokens_agree_with_the_cpu many_tokens_agree_with_the_cpu warm_is_cold decoding_on_the_device_is_decoding_step_by_step "
           "several_sequences_share_a_pass blocks_are_copied_and_poisoned true_widths_run_through_the_tiles quantised_files_agree_with_the_cpu "
           "checkpoints_in_fp8_agree_with_the_cpu smaller_precisions_stay_near nonsense_is_refused").split()

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! device = "cuda:1"   that GPU, or an error with the remedy
-//! device = "auto"     GPU 0 when there is a driver and the model fits; otherwise the log says why not, and the CPU is used
+//! device = "auto"     GPU 0 when there is a driver and the model fits; otherwise the CPU, and where a GPU is there, why it is not used
 //! ```
-use super::{Device, EngineError, Loaded, LocalOptions, Options, Source, blocks, error, fit, least, nano, sidecar, unusable};
+use super::{Device, EngineError, Loaded, LocalOptions, Options, Place, Source, blocks, error, fit, least, nano, sidecar, unusable};
 use crate::model::Backend;
 use crate::model::cuda::gpu::Gpu;
 use crate::model::cuda::{self, Cuda, driver};
@@ -13,26 +13,32 @@ use std::sync::Arc;
 /// Tokens in one forward pass of a prefill: every pass reads all experts, so few large ones.
 const CHUNK: usize = 2048;
 
-/// The model on the GPU that `options` asks for; `None`: use the CPU.
-pub fn load(source: &Source, options: &LocalOptions) -> Result<Option<Loaded>, EngineError> {
+/// The model on the GPU that `options` asks for, or that it is to be on the CPU.
+pub fn load(source: &Source, options: &LocalOptions) -> Result<Place, EngineError> {
     match options.device {
-        Device::Cpu => Ok(None),
+        Device::Cpu => Ok(Place::Cpu(None)),
         Device::Cuda(n) => {
-            on(source, options, n).map(Some).map_err(|reason| error(format!("cuda:{n} cannot be used"), format!("{reason:#}")))
+            on(source, options, n).map(Place::Gpu).map_err(|reason| error(format!("cuda:{n} cannot be used"), format!("{reason:#}")))
         }
         // nano answers sooner on the CPU than a GPU wakes up.
-        Device::Auto if matches!(source, Source::Nano) => Ok(None),
+        Device::Auto if matches!(source, Source::Nano) => Ok(Place::Cpu(None)),
         Device::Auto => Ok(automatic(source, options)),
     }
 }
 
-fn automatic(source: &Source, options: &LocalOptions) -> Option<Loaded> {
+fn automatic(source: &Source, options: &LocalOptions) -> Place {
     if let Err(reason) = driver::count() {
         tracing::info!("the model runs on the CPU: {reason:#}");
-        return None;
+        // Where there is no GPU nobody misses one.
+        return Place::Cpu(driver::is_here().then(|| format!("{reason:#}")));
     }
-    let loaded = on(source, options, 0);
-    loaded.inspect_err(|reason| tracing::warn!("the model runs on the CPU, because the GPU cannot be used: {reason:#}")).ok()
+    match on(source, options, 0) {
+        Ok(loaded) => Place::Gpu(loaded),
+        Err(reason) => {
+            tracing::warn!("the model runs on the CPU, because the GPU cannot be used: {reason:#}");
+            Place::Cpu(Some(format!("{reason:#}")))
+        }
+    }
 }
 
 fn on(source: &Source, options: &LocalOptions, index: usize) -> anyhow::Result<Loaded> {

@@ -52,14 +52,18 @@ fn said(what: &str, error: DriverError) -> anyhow::Error {
     anyhow::anyhow!("the GPU driver failed to {what}: {text} ({name}); if it goes on, restart infill, or set device to \"cpu\"")
 }
 
+/// Whether the driver's library is on this machine.
+pub fn is_here() -> bool {
+    // SAFETY: only looks whether the library can be loaded.
+    unsafe { sys::is_culib_present() }
+}
+
 /// How many GPUs there are.
 ///
 /// # Errors
 /// "no NVIDIA driver", or that it is too old, with the remedy.
 pub fn count() -> Result<usize> {
-    // SAFETY: only looks whether the library can be loaded.
-    let there = unsafe { sys::is_culib_present() };
-    ensure!(there, "no NVIDIA driver on this machine: install one (550 or newer), or set device to \"cpu\"");
+    ensure!(is_here(), "no NVIDIA driver on this machine: install one (550 or newer), or set device to \"cpu\"");
     result::init().map_err(|e| said("start (is a GPU in this machine?)", e))?;
     let mut version = 0;
     // SAFETY: writes one number.

@@ -41,7 +41,8 @@ fn windows_share_passes_and_get_what_they_get_alone() {
             let alone = ask(&chaos(256).0, request);
             assert_eq!(got.content(), alone.content());
             assert_eq!(got.usage().generated, alone.usage().generated);
-            assert_eq!(got.usage().computed, alone.usage().computed);
+            // The first tokens of every prompt are the same, and may be there.
+            assert_eq!(got.usage().computed + got.usage().reused, alone.usage().computed);
         }
         let widths = all.1.widths.lock().unwrap().clone();
         assert!(widths.iter().any(|w| *w >= 3), "{widths:?}");
