@@ -67,7 +67,7 @@ fn tiles(format: Format, x: &Rounded, first: usize, w: &[u8], whole: usize, out:
             Format::Q5_1 => x86::small_tiles::<x86::Q5_1>(&x.small, first, w, whole, out),
             Format::Q4_0 => x86::small_tiles::<x86::Q4_0>(&x.small, first, w, whole, out),
             Format::Q4_1 => x86::small_tiles::<x86::Q4_1>(&x.small, first, w, whole, out),
-            Format::F32 | Format::F16 | Format::BF16 => return 0,
+            Format::F32 | Format::F16 | Format::BF16 | Format::F8 => return 0,
         }
     }
     whole
