@@ -46,7 +46,7 @@ def attempt(step, what, f):
 
 
 def environment():
-    return dict(os.environ, INFILL_ROOT=str(ROOT), INFILL_KERNELS=str(BIN / "libkernels.so"), INFILL_TEST_DEVICE="cuda:0")
+    return dict(os.environ, INFILL_ROOT=str(ROOT), INFILL_KERNELS=str(BIN / "libkernels.so"), INFILL_TEST_DEVICE="cuda:0", RUST_BACKTRACE="0", RUST_LIB_BACKTRACE="0")
 
 
 def program(*args, prefix=()):
