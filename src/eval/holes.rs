@@ -5,6 +5,7 @@
 //!     total = a.co|unt() + 1|⏎         rest: from inside a line to its end
 //!     total = a.co|unt(|) + 1⏎         mid-line: text on both sides of it stays
 //!     if a:⏎        |b()⏎        c()|⏎   block: a body of two lines or more
+//!     total = |a.count() + 1|⏎         single (with --kinds single): from any byte to the line's end, at least 8
 //! ```
 //! The same files, options and seed give the same holes. They are drawn evenly over kinds and languages, then over the
 //! files of a language, then over a file's lines.
@@ -35,6 +36,9 @@ pub struct Options {
     /// Another seed cuts elsewhere.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// What is cut out.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND", default_values_t = Kind::USUAL)]
+    pub kinds: Vec<Kind>,
     /// Learn from these holes what is worth showing, and write it to FILE, which belongs beside the model's weights.
     #[arg(long, value_name = "FILE")]
     pub learn: Option<PathBuf>,
@@ -64,7 +68,7 @@ pub(super) fn measure<'a>(options: &Options, session: impl FnOnce() -> Result<Se
         bail!("--learn needs all suggestions, and --threshold {} withholds some: leave it away", options.how.threshold);
     }
     let sources = cut::read(&options.dir, options.seed)?;
-    let mut holes = cut::draw(&sources.files, options.holes, options.seed)?;
+    let mut holes = cut::draw(&sources.files, &options.kinds, options.holes, options.seed)?;
     holes.truncate(options.how.limit());
     let mut session = session()?;
     if options.other_files {
@@ -74,6 +78,9 @@ pub(super) fn measure<'a>(options: &Options, session: impl FnOnce() -> Result<Se
     let mut settings = session.settings("holes", &data);
     settings.add("holes", options.holes.into());
     settings.add("seed", options.seed.into());
+    if options.kinds != Kind::USUAL {
+        settings.add("kinds", options.kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ").into());
+    }
     let records = session.each(&holes, &settings, |hole| hole.id.clone(), |hole| one(hole, &session))?;
     let mut notes = vec![session.shown_note()];
     notes.extend(sources.left_out_note());

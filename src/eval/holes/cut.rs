@@ -1,7 +1,7 @@
 //! Which files are cut, and where.
 //!
 //! ```text
-//! read(dir)  -> sources by path          draw(files, 400, seed) -> holes, kinds and languages taking turns
+//! read(dir)  -> sources by path          draw(files, kinds, 400, seed) -> holes, kinds and languages taking turns
 //! ```
 use super::Gap;
 use crate::bench::quality::cuts::Random;
@@ -24,6 +24,8 @@ const FILE_BYTES: usize = 1 << 20;
 const ALL_BYTES: usize = 64 << 20;
 /// Least bytes of a hole, and most of a line that is cut.
 const LEAST: usize = 4;
+/// Least bytes that a cut of kind `single` leaves: less is most often a closing bracket.
+const LEFT: usize = 8;
 const LONGEST: usize = 400;
 /// Lines of a block.
 const BLOCK: Range<usize> = 2..13;
@@ -31,17 +33,24 @@ const BLOCK: Range<usize> = 2..13;
 const TRIES: usize = 60;
 
 /// What is cut out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
+    /// A whole line after its indentation.
     Line,
+    /// From inside a line to its end.
     Rest,
+    /// Text on both sides of it stays.
     MidLine,
+    /// A body of two lines or more.
     Block,
+    /// From any byte of a line to its end, at least 8 bytes.
+    Single,
 }
 
 impl Kind {
-    const ALL: [Kind; 4] = [Kind::Line, Kind::Rest, Kind::MidLine, Kind::Block];
+    /// What is cut unless `--kinds` says otherwise.
+    pub const USUAL: [Kind; 4] = [Kind::Line, Kind::Rest, Kind::MidLine, Kind::Block];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -49,6 +58,7 @@ impl Kind {
             Kind::Rest => "rest",
             Kind::MidLine => "mid-line",
             Kind::Block => "block",
+            Kind::Single => "single",
         }
     }
 }
@@ -128,6 +138,7 @@ impl Source {
                 from..place(from + LEAST, end)?
             }
             Kind::Block => self.body(line)?,
+            Kind::Single => place(start, (end + 1).saturating_sub(LEFT))?..end,
         };
         let text = self.text.get(hole.clone())?;
         (text.trim().len() >= LEAST).then_some(hole)
@@ -226,16 +237,16 @@ fn shuffle<T>(items: &mut [T], random: &mut Random) {
     }
 }
 
-/// Draws `count` holes, as many of each kind and language as there are; fewer where files have no more.
+/// Draws `count` holes, as many of each of these kinds and of each language as there are; fewer where files have no more.
 ///
 /// # Errors
 /// Files without room for a single hole.
-pub fn draw(files: &[Source], count: usize, seed: u64) -> Result<Vec<Hole>> {
+pub fn draw(files: &[Source], kinds: &[Kind], count: usize, seed: u64) -> Result<Vec<Hole>> {
     let mut by_language: BTreeMap<&str, Vec<&Source>> = BTreeMap::new();
     for file in files {
         by_language.entry(&file.language).or_default().push(file);
     }
-    let cells: Vec<(&Vec<&Source>, Kind)> = by_language.values().flat_map(|files| Kind::ALL.map(|kind| (files, kind))).collect();
+    let cells: Vec<(&Vec<&Source>, Kind)> = by_language.values().flat_map(|files| kinds.iter().map(move |kind| (files, *kind))).collect();
     let mut random = Random(seed);
     let mut drawn: Vec<std::vec::IntoIter<Hole>> = Vec::new();
     for (n, (files, kind)) in cells.iter().enumerate() {

@@ -10,7 +10,7 @@ fn files() -> Vec<Source> {
 }
 
 fn draw(count: usize, seed: u64) -> Vec<Hole> {
-    super::draw(&files(), count, seed).unwrap()
+    super::draw(&files(), &Kind::USUAL, count, seed).unwrap()
 }
 
 fn cut(kind: Kind, source: &Source, line: usize) -> Vec<&str> {
@@ -62,6 +62,16 @@ fn each_kind_is_cut_as_it_says() {
 }
 
 #[test]
+fn a_single_line_is_cut_at_any_byte_that_leaves_eight() {
+    let [python, rust] = &files()[..] else { panic!("two files") };
+    let cuts = cut(Kind::Single, rust, 1);
+    assert_eq!(cuts, [" x = 12;", "et x = 12;", "let x = 12;", "t x = 12;"]);
+    assert_eq!(cut(Kind::Single, python, 2), [""; 0], "\"w = -w\" is too short");
+    let only = super::draw(&files(), &[Kind::Single], 12, 1).unwrap();
+    assert!(only.len() == 12 && only.iter().all(|h| h.kind == Kind::Single && h.gap.truth.len() >= LEFT), "{only:?}");
+}
+
+#[test]
 fn a_block_is_a_whole_body_of_two_lines_or_more() {
     let [python, rust] = &files()[..] else { panic!("two files") };
     assert_eq!(cut(Kind::Block, python, 1), ["w = -w\n        h = -h"]);
@@ -107,7 +117,7 @@ fn what_cannot_be_cut_is_named() {
     assert!(error.contains("no source files") && error.contains(".py"), "{error}");
     let error = read(&folder.path().join("gone"), 1).unwrap_err().to_string();
     assert!(error.contains("gone cannot be read (no such file"), "{error}");
-    let error = super::draw(&[Source::new("a.py".into(), "x\n".into())], 5, 1).unwrap_err().to_string();
+    let error = super::draw(&[Source::new("a.py".into(), "x\n".into())], &Kind::USUAL, 5, 1).unwrap_err().to_string();
     assert!(error.contains("no room for a hole"), "{error}");
-    assert!(super::draw(&files(), 0, 1).is_err());
+    assert!(super::draw(&files(), &Kind::USUAL, 0, 1).is_err());
 }
