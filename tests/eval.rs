@@ -234,7 +234,7 @@ fn repobench_of_project() -> String {
     let task = |n: usize| {
         json!({ "repo_name": "infill/station", "file_path": "tests/test_units.py", "import_statement": imports.join("\n"),
             "cropped_code": lines[..n].join("\n"), "all_code": text, "next_line": lines[n], "gold_snippet_index": 0, "token_num": 900,
-            "created_at": if n % 2 == 0 { "2023-12-24 10:00:00" } else { "2023-11-24 10:00:00" }, "level": "2k",
+            "created_at": if n.is_multiple_of(2) { "2023-12-24 10:00:00" } else { "2023-11-24 10:00:00" }, "level": "2k",
             "context": [{ "identifier": names[0], "path": "station/units.py", "snippet": convert }] })
     };
     self::lines(&(0..lines.len()).filter(uses).map(task).collect::<Vec<_>>())
