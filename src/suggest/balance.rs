@@ -69,11 +69,10 @@ struct Here<'a> {
 }
 
 impl Here<'_> {
-    /// The errors of the file as it is. `None` where there is no syntax.
+    /// The errors of the file as it is. `None` where there is no syntax, or it is not known in time.
     fn before(&self) -> Option<usize> {
         let syntax = self.text.syntax.as_ref()?;
-        let anew = if syntax.is_late() { self.parsed(self.cursor, 0, "") } else { None };
-        Some(anew.unwrap_or_else(|| syntax.errors()))
+        if syntax.is_late() { self.parsed(self.cursor, 0, "") } else { Some(syntax.errors()) }
     }
 
     /// The first head with at most `goal` errors; else the first with at most `enough`. Where errors stay, one more or less

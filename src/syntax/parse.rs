@@ -6,8 +6,8 @@
 //! a key, while the job runs       remembered, and brought into the tree when it comes
 //! ```
 //! Until then questions are answered from the old tree, whose nodes have moved with the edits: what was typed in a string
-//! is in it still. A text that takes long once (an open bracket makes a new text of all that follows) is not tried
-//! at the next key, but left to the job at once, until a job was quick.
+//! is in it still. A text that takes long in a job too (an open bracket makes a new text of all that follows) is not tried
+//! at the next key, but left to the next job at once, until one was quick.
 use super::Syntax;
 use super::inside::{self, Nested};
 use super::languages::{self, Grammar};
@@ -34,7 +34,7 @@ pub struct Parse {
     /// Edited along with the text; of the text as it is when `fresh`.
     tree: Option<Tree>,
     fresh: bool,
-    /// It took too long the last time.
+    /// The last job took too long for a key to wait.
     slow: bool,
     /// The job under way, and the edits that have come since it was begun.
     running: Option<u64>,
@@ -116,7 +116,6 @@ impl Parse {
     pub fn settle(&mut self, rope: &Rope) {
         if self.wanting(rope) && !self.slow {
             let tree = parse(self.grammar, rope, self.tree.as_ref(), &[], BUDGET);
-            self.slow = tree.is_none();
             self.fresh = tree.is_some();
             self.tree = tree.or(self.tree.take());
         }
