@@ -64,7 +64,7 @@ pub struct Snapshot {
     pub language: Arc<str>,
     pub version: i32,
     pub rope: Rope,
-    /// Where there is a grammar for the language, and the parse has caught up.
+    /// Where there is a grammar for the language, and a first parse is done.
     pub syntax: Option<Syntax>,
 }
 
@@ -179,6 +179,13 @@ impl Snapshot {
         let mut text = String::with_capacity(slice.len_bytes());
         slice.chunks().for_each(|c| text.push_str(c));
         if text.contains('\r') { text.replace("\r\n", "\n") } else { text }
+    }
+
+    /// The same text with the language and the syntax of what `at` lies inside of: those of a fence, a script or a style.
+    pub fn inside(&self, at: usize) -> Snapshot {
+        let inner = self.syntax.as_ref().and_then(|syntax| syntax.inside(&self.rope, at));
+        inner
+            .map_or_else(|| self.clone(), |(language, syntax)| Snapshot { language: language.into(), syntax: Some(syntax), ..self.clone() })
     }
 
     /// Byte offset of the start of the line that holds `offset`.

@@ -102,7 +102,7 @@ impl Hole {
         let window = budget.prefix - reserve;
         let head = if anchor > window && text.syntax.is_some() { budget.prefix / 5 } else { 0 };
         let start = window_start(text, anchor, window - head, previous.map(|h| h.start));
-        let outline = outline(text, start, head);
+        let outline = outline(&text.inside(anchor), start, head);
         let free = budget.prefix - outline.len() - (anchor - start);
         // Not all that is free: the window grows into it.
         let room = if around.is_some() { (free / 4 * 3).max(reserve).min(budget.prefix / 2) } else { 0 };

@@ -5,8 +5,10 @@
 //! class A { f() {|                    scopes: "class A {", "f() {"
 //! x = foo(a, b|                       "c)" adds no error; "c" would leave the bracket open
 //! ```
+//! Code in a Markdown fence, a script or a style has a syntax of its own: [`Syntax::inside`].
 //! The tree is kept with the document and edited in place ([`Parse`]); a [`Syntax`] is what a snapshot sees of it.
 //! A text whose language has no grammar here works without.
+use inside::Nested;
 use languages::{Grammar, Role};
 pub use parse::{Done, Job, Parse, replace};
 use ropey::Rope;
@@ -16,6 +18,7 @@ use tree_sitter::{Node, QueryCursor, QueryCursorOptions, QueryCursorState, Strea
 
 pub mod definitions;
 mod ends;
+mod inside;
 mod languages;
 mod parse;
 
@@ -36,6 +39,12 @@ pub enum Place {
 pub struct Syntax {
     grammar: &'static Grammar,
     tree: Tree,
+    /// The block of another language that was edited last.
+    nested: Option<Nested>,
+    /// It is such a block's own: it does not reach over all of the text.
+    part: bool,
+    /// It is of the text before the last edits, moved along with them: the parse has not caught up yet.
+    late: bool,
 }
 
 /// A captured node.
@@ -92,6 +101,11 @@ impl Syntax {
         imports
     }
 
+    /// Whether the parse has not caught up with the last edits: what they change is not known yet.
+    pub fn is_late(&self) -> bool {
+        self.late
+    }
+
     /// How many syntax errors and missing tokens there are, up to a thousand.
     pub fn errors(&self) -> usize {
         let mut cursor = self.tree.walk();
@@ -112,18 +126,14 @@ impl Syntax {
 
     /// The syntax after `removed` bytes at `at` have become `inserted`; `None` when it takes too long to know.
     pub fn after(&self, rope: &Rope, at: usize, removed: usize, inserted: &str) -> Option<Syntax> {
-        let mut rope = rope.clone();
-        let edit = parse::replace(&mut rope, at, removed, inserted);
-        let mut tree = self.tree.clone();
-        tree.edit(&edit);
-        let tree = parse::parse(self.grammar, &rope, Some(&tree), parse::BUDGET)?;
-        Some(Syntax { grammar: self.grammar, tree })
+        self.after_within(rope, at, removed, inserted, parse::BUDGET)
     }
 
     fn captures(&self, rope: &Rope, bytes: Range<usize>, depth: Option<u32>) -> Vec<Found> {
         let mut cursor = QueryCursor::new();
         cursor.set_byte_range(bytes).set_max_start_depth(depth);
-        let text = |node: Node| rope.byte_slice(node.byte_range()).chunks().map(str::as_bytes);
+        // A late tree may reach beyond the text.
+        let text = |node: Node| rope.get_byte_slice(node.byte_range()).into_iter().flat_map(|s| s.chunks()).map(str::as_bytes);
         let begun = Instant::now();
         // In a tree of 100,000 levels a query takes minutes: what it has found by then must do.
         let mut too_long = |_: &QueryCursorState| begun.elapsed() > parse::BUDGET;

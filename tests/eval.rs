@@ -4,7 +4,10 @@
 //! $ infill eval humaneval-infilling own.jsonl --limit 2 --json
 //! { "settings": { "model": "nano", … }, "rows": [ { "tasks": "SingleLineInfilling", "exact %": 0.0, … } ] }
 //! ```
+mod serving;
+
 use serde_json::{Value, json};
+use serving::House;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
@@ -181,4 +184,72 @@ fn a_missing_python_is_named_and_can_be_done_without() {
     assert_eq!(said.code, Some(1), "{}", said.out);
     assert!(said.err.contains("no python3 on PATH: install Python 3") && said.err.contains("--no-run"), "{}", said.err);
     assert_eq!(shell.run_on(&["humaneval-infilling", "own.jsonl", "--no-run"], &nowhere).code, Some(0));
+}
+
+const STORE: &str = "import json\n\n\nclass Store:\n    def __init__(self, path):\n        self.path = path\n        self.records = {}\n\n    def load(self):\n        with open(self.path) as file:\n            self.records = json.load(file)\n        return self.records\n";
+
+/// Holes in STORE, by an engine at `url` or the own one: kind and text of each.
+fn holes(house: &House, url: Option<&str>) -> Vec<(String, String)> {
+    let out = if url.is_some() { "there.jsonl" } else { "here.jsonl" };
+    let mut command = house.command(&["eval", "holes", "src", "--holes", "24", "--json", "--out", out]);
+    command.envs(url.map(|url| ("INFILL_ENGINE_URL", url)));
+    let output = command.output().expect("infill runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(found["settings"]["model"], "nano", "{found}");
+    let lines = std::fs::read_to_string(house.path(out)).expect("results");
+    let records = lines.lines().skip(1).map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    records.map(|record| (text(&record["kind"]), text(&record["text"]))).collect()
+}
+
+/// Where nothing is typed yet, a prompt is the same text for both. (Inside a word the own engine is held to the letters that are
+/// there, which no completions API can do.)
+#[test]
+fn an_engine_elsewhere_is_asked_the_same_and_counted_the_same() {
+    // nano's 1,024 tokens hold this much of a prompt.
+    let house = House::with(&[("INFILL_CONTEXT_TOKENS", "400"), ("INFILL_ENGINE_TEMPLATE", "deepseek")]);
+    std::fs::create_dir(house.path("src")).expect("a folder");
+    std::fs::write(house.path("src/store.py"), STORE).expect("a file");
+    let _server = house.serve(&["--listen", "127.0.0.1:0"]);
+    let there = holes(&house, Some(&format!("http://{}", house.address())));
+    let here = holes(&house, None);
+    let untyped = |all: Vec<(String, String)>| all.into_iter().filter(|(kind, _)| kind == "line" || kind == "block").collect::<Vec<_>>();
+    assert_eq!(there.len(), here.len());
+    let (there, here) = (untyped(there), untyped(here));
+    assert_eq!(there, here);
+    assert!(here.iter().filter(|(_, text)| !text.is_empty()).count() >= 5, "{here:?}");
+}
+
+/// RepoBench lines of two files of ours: each use in one of what the other defines.
+fn repobench_of_project() -> String {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/editors/project");
+    let read = |name: &str| std::fs::read_to_string(format!("{folder}/{name}")).expect("a file");
+    let (text, units) = (read("tests/test_units.py"), read("station/units.py"));
+    let imports: Vec<&str> = text.lines().filter(|l| l.starts_with("from") || l.starts_with("import")).collect();
+    let names: Vec<&str> = units.lines().filter_map(|l| l.strip_prefix("def ")?.split('(').next()).collect();
+    let convert = units.find("def convert").and_then(|at| units[at..].split("\n\n\n").next()).expect("a definition");
+    let lines: Vec<&str> = text.lines().collect();
+    let uses = |n: &usize| !lines[*n].contains("import") && names.iter().any(|name| lines[*n].contains(name));
+    let task = |n: usize| {
+        json!({ "repo_name": "infill/station", "file_path": "tests/test_units.py", "import_statement": imports.join("\n"),
+            "cropped_code": lines[..n].join("\n"), "all_code": text, "next_line": lines[n], "gold_snippet_index": 0, "token_num": 900,
+            "created_at": if n.is_multiple_of(2) { "2023-12-24 10:00:00" } else { "2023-11-24 10:00:00" }, "level": "2k",
+            "context": [{ "identifier": names[0], "path": "station/units.py", "snippet": convert }] })
+    };
+    self::lines(&(0..lines.len()).filter(uses).map(task).collect::<Vec<_>>())
+}
+
+#[test]
+fn repobench_takes_the_published_line_format_and_its_published_part() {
+    let made = repobench_of_project();
+    let tasks: Vec<Value> = made.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let december = tasks.iter().filter(|task| task["created_at"].as_str().is_some_and(|at| at.starts_with("2023-12"))).count();
+    assert!(december > 0 && december < tasks.len(), "{made}");
+    let shell = Shell::new().file("own.jsonl.gz", gzip(&made)).file("november.jsonl", made.replace("2023-12", "2023-10"));
+    let found = shell.json(&["repobench", "own.jsonl.gz"]);
+    assert_eq!(found["rows"][1]["tasks"], json!(tasks.len()), "{found}");
+    assert!(found["rows"][1]["had gold"].as_u64() > Some(0), "{found}");
+    assert_eq!(shell.json(&["repobench", "own.jsonl.gz", "--published-part"])["rows"][0]["tasks"], december);
+    shell.fails(&["repobench", "november.jsonl", "--published-part"], &["november.jsonl", "December 2023", "leave --published-part away"]);
 }

@@ -28,6 +28,7 @@ one() {
     if compile "$platform" "$target" "$zig" "$program"; then
         state=built size=$(numfmt --to=si "$(stat -c %s "$program")")
         remark=$(try_it "$platform" "$program")
+        licences "$target" "$(dirname "$program")"
         archive "$platform" "$program"
         extension "$platform" "$program"
     elif type_check "$platform" "$zig"; then
@@ -40,8 +41,17 @@ one() {
 compile() {
     local platform=$1 target=$2 zig=$3 program=$4
     step "$platform: cargo zigbuild --target $zig"
-    (cd "$root" && cargo zigbuild --release --locked --bin infill --target "$zig") >"$logs/$platform-build.log" 2>&1 || return 1
+    (cd "$root" && with_frameworks "$platform" cargo zigbuild --release --locked --bin infill --target "$zig") >"$logs/$platform-build.log" 2>&1 || return 1
     install -D "$CARGO_TARGET_DIR/$target/release/$(basename "$program")" "$program"
+}
+
+# Runs a command; for macOS, with the stubs that stand in for its frameworks.
+with_frameworks() {
+    local platform=$1
+    shift
+    [[ $platform == darwin-* ]] || { "$@"; return; }
+    "$root/editors/release.d/frameworks.py" "$tools/frameworks"
+    RUSTFLAGS="${RUSTFLAGS:-} -L framework=$tools/frameworks" "$@"
 }
 
 type_check() {
@@ -76,11 +86,23 @@ runner() {
     esac
 }
 
+# What the licences of infill, of the crates in it, of Rust's library and of what zig adds ask to go along.
+licences() {
+    local target=$1 folder=$2 rust zig=$tools/lib/python3*/site-packages/ziglang
+    rust=$(rustc --print sysroot)/share/doc/rust/COPYRIGHT-library.html
+    # shellcheck disable=SC2206  # a pattern
+    zig=($zig)
+    local more=("zig's compiler-rt=${zig[0]}/LICENSE" "LLVM's libunwind=${zig[0]}/lib/libunwind/LICENSE.TXT")
+    [[ $target != *windows* ]] || more+=("mingw-w64=${zig[0]}/lib/libc/mingw/COPYING")
+    cp "$root"/LICENSE-* "$folder"
+    "$root/editors/release.d/licences.py" "$target" "${more[@]}" >"$folder/THIRD-PARTY-LICENSES" || die "the licences of what is linked in (above)"
+    cp "$rust" "$folder/THIRD-PARTY-LICENSES-rust.html" || die "Rust's own licences are missing: rustup's toolchain has them in share/doc"
+}
+
 # The program with its licences, as people unpack it.
 archive() {
     local name=infill-$version-$1 folder
     folder=$(dirname "$2")
-    cp "$root"/LICENSE-* "$folder"
     if [[ $1 == win32-* ]]; then
         (cd "$folder" && python3 -m zipfile -c "$out/$name.zip" ./*)
     else

@@ -8,7 +8,7 @@
 //! Names near the cursor count by their distance, imported ones wherever they stand; a name that many define says little
 //! about each. What is chosen stands in the order of paths and lines, so that a small change of mind changes little text.
 use super::index::{Index, Place};
-use super::units::Unit;
+use super::units::{Unit, units};
 use super::{Context, comment};
 use crate::document::Snapshot;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -65,10 +65,12 @@ fn merits(index: &Index, question: &Question) -> Merits {
     let near = near(question.text, question.at);
     let mut merits = Merits::new();
     let family = family(&question.text.language);
+    let inside = defined_inside(index, question);
     let places = |name: &str| {
         let all = index.named(name);
         // What the text defines itself is what it means.
-        let own = all.iter().any(|p| &*p.path == question.path && p.member.is_none() && !index.unit(p).is_some_and(|u| u.extends));
+        let own = inside.contains(name)
+            || all.iter().any(|p| &*p.path == question.path && p.member.is_none() && !index.unit(p).is_some_and(|u| u.extends));
         let fits = |p: &&Place| &*p.path != question.path && index.file(&p.path).is_some_and(|f| self::family(&f.language) == family);
         let others: Vec<&Place> = all.iter().filter(fits).collect();
         if own || others.len() > COMMON { Vec::new() } else { others }
@@ -100,6 +102,13 @@ fn merits(index: &Index, question: &Question) -> Merits {
         merit.score *= 1.0 + 0.5 * kinship(path, question, &imports).min(1.0);
     }
     merits
+}
+
+/// What a fence or a script defines: the index knows its file by another language.
+fn defined_inside(index: &Index, question: &Question) -> BTreeSet<String> {
+    let text = question.text;
+    let known = index.file(question.path).is_none_or(|file| file.language == text.language);
+    if known { BTreeSet::new() } else { units(text).into_iter().map(|unit| unit.name).collect() }
 }
 
 fn merit<'a>(merits: &'a mut Merits, place: &Place) -> &'a mut Merit {

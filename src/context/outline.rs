@@ -56,6 +56,16 @@ mod tests {
     }
 
     #[test]
+    fn of_a_fence_only_what_is_in_it() {
+        let marked = format!("# A\n\n```python\nimport re\n```\n\n```python\n{TEXT}```\n");
+        let text = Document::new("u", "markdown", 1, &marked).settled();
+        let at = marked.find("        return a").expect("there");
+        let all = "import json\nfrom os import path\nclass Shop:\n    def total(self,\n              tax):\n";
+        assert_eq!(outline(&text.inside(at), at, 500), all);
+        assert_eq!(outline(&text.inside(at), marked.find("import re").expect("there") + 3, 500), "", "the window begins outside of it");
+    }
+
+    #[test]
     fn headers_go_first_when_not_all_fits() {
         assert_eq!(outline_at("        return a", 64), "import json\nclass Shop:\n    def total(self,\n              tax):\n");
         assert_eq!(outline_at("        return a", 45), "    def total(self,\n              tax):\n");

@@ -75,6 +75,23 @@ fn what_the_text_defines_itself_is_not_looked_up() {
 }
 
 #[test]
+fn a_fence_is_told_what_its_own_language_defines() {
+    let workspace = shop();
+    workspace.index.write().expect("an index").insert("README.md", File { language: "markdown".into(), units: Vec::new() });
+    let context = |fence: &str| {
+        let marked = format!("# Shop\n\n```python\n{fence}\n```\n");
+        let cursor = marked.find('|').expect("a cursor");
+        let text = Document::new("README.md", "markdown", 1, &marked.replacen('|', "", 1)).settled();
+        workspace.context(&text, cursor, 400).text
+    };
+    let text = context("from shop.tax import rate\nx = |");
+    assert!(text.contains("# shop/tax.py\n") && text.contains("def rate(country, year=2020):"), "{text}");
+    assert_eq!(context("def rate():\n    pass\n\nrate(|)"), "", "it defines that itself");
+    let prose = Document::new("README.md", "markdown", 1, "The rate and the Cart.\n").settled();
+    assert_eq!(workspace.context(&prose, 10, 400).text, "");
+}
+
+#[test]
 fn other_languages_are_not_looked_at() {
     let text = Document::new("shop/app.rs", "rust", 1, "fn f() { rate(); }\n").settled();
     assert_eq!(shop().context(&text, 10, 400).text, "");

@@ -15,8 +15,8 @@ use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-const ENTRIES: usize = 200_000;
-const FILES: usize = 20_000;
+const ENTRIES: usize = if cfg!(test) { 400 } else { 200_000 };
+const FILES: usize = if cfg!(test) { 100 } else { 20_000 };
 const READ: usize = 256 << 20;
 const TIME: Duration = Duration::from_secs(60);
 
@@ -141,6 +141,23 @@ mod tests {
         assert_eq!(walk(&rules(root.path()), "one", &index, &AtomicBool::new(true), |_| {}).files, 0);
         walk(&rules(root.path()), "one", &index, &AtomicBool::new(false), |_| {});
         assert!(index.read().expect("an index").file("one/a.py").is_some());
+    }
+
+    #[test]
+    fn a_workspace_without_end_is_left_at_its_bounds() {
+        for (kind, folders, each, bounded) in [("py", 3, 50, "number of source files"), ("txt", 9, 50, "number of files")] {
+            let root = tempfile::tempdir().expect("a folder");
+            for folder in 0..folders {
+                let folder = root.path().join(format!("d{folder}"));
+                std::fs::create_dir(&folder).expect("a folder");
+                std::os::unix::fs::symlink(root.path(), folder.join("round")).expect("a link");
+                (0..each).for_each(|n| std::fs::write(folder.join(format!("f{n}.{kind}")), "def f(): pass\n").expect("a file"));
+            }
+            let index = RwLock::new(Index::default());
+            let summary = walk(&rules(root.path()), "", &index, &AtomicBool::new(false), |_| {});
+            assert_eq!(summary.bounded, Some(bounded));
+            assert!(summary.entries <= ENTRIES + 1 && index.read().expect("an index").len() <= FILES, "{summary:?}");
+        }
     }
 
     #[test]

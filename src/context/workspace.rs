@@ -155,7 +155,7 @@ impl Workspace {
 
 impl Neighbours for Workspace {
     fn context(&self, text: &Snapshot, at: usize, limit: usize) -> Context {
-        let name = self.name(&text.uri);
+        let (name, text) = (self.name(&text.uri), &text.inside(at));
         let open = self.desk().open.clone();
         let edits = self.edits(text, at, &name, limit / EDITS);
         let question = Question { text, at, limit: limit - edits.len(), path: &name, open: &open };

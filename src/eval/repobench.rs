@@ -9,14 +9,16 @@
 //! import …
 //! ```
 //! The line format is that of RepoBench v1.1 (tianyang/repobench_python_v1.1 and _java_v1.1), a JSON object a line, and
-//! prompts are made as its `construct_prompt` makes them. Scoring is the authors' too: exact match compares words, blanks
-//! aside; edit similarity is [`similarity`] of the first suggested line that is no comment.
+//! prompts are made as its `construct_prompt` makes them. Scoring is the authors' too (Leolty/repobench, run.py and evaluation/metrics.py):
+//! exact match compares words, blanks aside; edit similarity is [`similarity`] of the first suggested line that is no comment.
+//! What differs: the model is asked for a hole with nothing behind it, greedily, for the line alone (`--lines block` for more);
+//! the published figures are plain continuations of 128 tokens, sampled at a temperature of 0.2.
 use super::score::{mean, percent, similarity};
 use super::table::{Report, Row};
 use super::{Gap, How, Session, Suggested, lines};
 use crate::complete::language;
 use crate::suggest::Settings;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -34,6 +36,9 @@ const PUBLISHED_NOTE: &str = "published: exact match of DeepSeek-Coder-V2-Lite-B
 pub struct Options {
     /// A split of RepoBench v1.1 as JSON lines, gzipped or not.
     pub file: PathBuf,
+    /// Only what the published figures are of: lines of December 2023, levels 2k to 16k.
+    #[arg(long)]
+    pub published_part: bool,
     #[command(flatten)]
     pub how: How,
 }
@@ -48,6 +53,12 @@ struct Line {
     next_line: String,
     /// The snippet that the line needs; -1 where it needs none.
     gold_snippet_index: i64,
+    /// As `2023-12-03 10:11:12`.
+    #[serde(default)]
+    created_at: String,
+    /// How long a prompt of all that is in it would be: `2k`, `4k`, …
+    #[serde(default)]
+    level: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -79,11 +90,17 @@ struct Outcome {
 }
 
 pub(super) fn measure<'a>(options: &Options, session: impl FnOnce() -> Result<Session<'a>>) -> Result<Report> {
-    let (found, data) = lines::read::<Line>(&options.file, options.how.limit(), FIELDS)?;
-    let tasks: Vec<Task> = found.into_iter().enumerate().map(|(n, line)| Task(n + 1, line)).collect();
+    let most = if options.published_part { usize::MAX } else { options.how.limit() };
+    let (found, data) = lines::read::<Line>(&options.file, most, FIELDS)?;
+    let tasks = found.into_iter().enumerate().map(|(n, line)| Task(n + 1, line));
+    let tasks: Vec<Task> = tasks.filter(|Task(_, line)| !options.published_part || line.published()).take(options.how.limit()).collect();
+    if tasks.is_empty() {
+        bail!("{} has no line of December 2023 at levels 2k to 16k: leave --published-part away", options.file.display());
+    }
     let session = session()?;
     let window = Settings::new(&session.config, session.info.bytes_per_token, session.info.context).budget.prefix;
     let mut settings = session.settings("repobench", &data);
+    settings.add("published_part", options.published_part.into());
     settings.add("window_bytes", window.into());
     let records = session.each(&tasks, &settings, |Task(n, _)| format!("line {n}"), |Task(_, line)| line.measure(&session, window))?;
     let mut notes = vec![session.shown_note()];
@@ -94,6 +111,10 @@ pub(super) fn measure<'a>(options: &Options, session: impl FnOnce() -> Result<Se
 }
 
 impl Line {
+    fn published(&self) -> bool {
+        self.created_at.starts_with("2023-12") && ["2k", "4k", "8k", "12k", "16k"].contains(&self.level.as_str())
+    }
+
     fn measure(&self, session: &Session<'_>, window: usize) -> Result<Record> {
         let context = self.context(window);
         let without = self.outcome(session, "")?;
@@ -105,7 +126,7 @@ impl Line {
     fn outcome(&self, session: &Session<'_>, context: &str) -> Result<Outcome> {
         let gap = Gap { path: self.file_path.clone(), before: squeeze(&(context.to_owned() + &self.text())), ..Gap::default() };
         let suggested = session.suggest(&gap)?;
-        let line = first_line(&suggested.text, self.comment());
+        let line = first_line(&suggested.text, self.comments());
         Ok(Outcome {
             exact: line.split_whitespace().eq(self.next_line.split_whitespace()),
             similarity: similarity(line, &self.next_line),
@@ -118,6 +139,14 @@ impl Line {
         match language(self.file_path.as_ref()) {
             "python" | "ruby" | "shellscript" => "#",
             _ => "//",
+        }
+    }
+
+    /// How comments begin: of a line; of several lines, and how those end.
+    fn comments(&self) -> Comments {
+        match self.comment() {
+            "#" => Comments { line: "#", begin: &["\"\"\"", "'''"], end: &["\"\"\"", "'''"] },
+            line => Comments { line, begin: &["/*"], end: &["*/"] },
         }
     }
 
@@ -156,10 +185,28 @@ fn squeeze(text: &str) -> String {
     out + rest
 }
 
-/// The first line that is neither blank nor a comment; where there is none, the first.
-fn first_line<'a>(text: &'a str, comment: &str) -> &'a str {
-    let code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with(comment);
-    text.lines().find(code).or(text.lines().next()).unwrap_or_default()
+struct Comments {
+    line: &'static str,
+    begin: &'static [&'static str],
+    end: &'static [&'static str],
+}
+
+/// The first line that is neither blank nor of a comment; where there is none, the first that is not empty. As the authors have it: a line
+/// that begins a comment of several lines never ends one too.
+fn first_line(text: &str, comments: Comments) -> &str {
+    let mut inside = false;
+    let code = |line: &&str| {
+        let bare = line.trim();
+        if bare.is_empty() {
+            return false;
+        }
+        let (begins, ends) = (comments.begin.iter().any(|m| bare.starts_with(m)), comments.end.iter().any(|m| bare.ends_with(m)));
+        let was = inside;
+        inside = if was { !ends } else { begins };
+        !(was || begins || bare.starts_with(comments.line))
+    };
+    let text = text.trim_start_matches('\n');
+    text.split('\n').find(code).or(text.split('\n').next()).unwrap_or_default()
 }
 
 fn rows(tasks: &[Task], records: &[Record], lite: bool) -> Vec<Row> {
@@ -202,7 +249,16 @@ mod tests {
             cropped_code: "y = b.B()".into(),
             next_line: "    z = y.x".into(),
             gold_snippet_index: 0,
+            created_at: "2023-12-03 10:11:12".into(),
+            level: "2k".into(),
         }
+    }
+
+    #[test]
+    fn the_published_part_is_a_month_and_five_levels() {
+        assert!(line().published());
+        assert!(!Line { created_at: "2023-11-30 23:59:59".into(), ..line() }.published());
+        assert!(!Line { level: "24k".into(), ..line() }.published());
     }
 
     #[test]
@@ -227,9 +283,14 @@ mod tests {
 
     #[test]
     fn the_first_line_that_is_no_comment_counts() {
-        assert_eq!(first_line("\n  # so\n  x = 1\n  y = 2", "#"), "  x = 1");
-        assert_eq!(first_line("# only", "#"), "# only");
-        assert_eq!(first_line("", "#"), "");
+        let first = |path: &str, text: &'static str| first_line(text, Line { file_path: path.into(), ..line() }.comments());
+        assert_eq!(first("a.py", "\n  # so\n  x = 1\n  y = 2"), "  x = 1");
+        assert_eq!(first("a.py", "\n\n# only\n"), "# only");
+        assert_eq!(first("a.py", ""), "");
+        assert_eq!(first("a.py", "\"\"\"Adds.\n\nMuch.\n\"\"\"\nx = 1"), "x = 1");
+        assert_eq!(first("a.py", "'''Adds.'''\nx = 1\n'''\ny = 2"), "y = 2", "begins and does not end");
+        assert_eq!(first("A.java", "// so\n/* and\n * so */\nint x;"), "int x;");
+        assert_eq!(first("A.java", "# x"), "# x");
     }
 
     #[test]

@@ -32,8 +32,9 @@ pub struct Kept {
 
 /// The longest head of a suggestion that keeps the rules. `None` when there is none. `patience`: the time that parses may take.
 pub fn keep(text: &Snapshot, cursor: usize, suggestion: String, replaces: usize, patience: Duration) -> Option<Kept> {
+    let text = &text.inside(cursor);
     let here = Here { text, cursor, until: Instant::now() + patience };
-    let Some(before) = text.syntax.as_ref().map(|s| s.errors()) else { return Some(Kept::whole(suggestion, replaces)) };
+    let Some(before) = here.before() else { return Some(Kept::whole(suggestion, replaces)) };
     let errors = here.errors(&suggestion, replaces);
     if errors == 0 {
         return Some(Kept::whole(suggestion, replaces));
@@ -68,6 +69,12 @@ struct Here<'a> {
 }
 
 impl Here<'_> {
+    /// The errors of the file as it is. `None` where there is no syntax, or it is not known in time.
+    fn before(&self) -> Option<usize> {
+        let syntax = self.text.syntax.as_ref()?;
+        if syntax.is_late() { self.parsed(self.cursor, 0, "") } else { Some(syntax.errors()) }
+    }
+
     /// The first head with at most `goal` errors; else the first with at most `enough`. Where errors stay, one more or less
     /// says little: then a head must leave nothing open.
     fn head<'s>(&self, suggestion: &'s str, goal: usize, enough: usize) -> Option<&'s str> {

@@ -44,6 +44,7 @@ impl Plan {
     /// Decides from the text around the cursor. A block where a body is to be written: on a blank line in an empty body,
     /// or below a line that opens one. To the end of the line everywhere else, and always in comments and strings.
     pub fn new(text: &Snapshot, cursor: usize, lines: Lines) -> Plan {
+        let text = &text.inside(cursor);
         let start = text.line_start(cursor);
         let before = text.text(start, cursor);
         let rest = text.text(cursor, text.line_end(cursor));

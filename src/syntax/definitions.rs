@@ -63,7 +63,8 @@ impl Syntax {
 
     fn named(&self, rope: &Rope) -> Vec<Definition> {
         let mut cursor = QueryCursor::new();
-        let text = |node: Node| rope.byte_slice(node.byte_range()).chunks().map(str::as_bytes);
+        // A late tree may reach beyond the text.
+        let text = |node: Node| rope.get_byte_slice(node.byte_range()).into_iter().flat_map(|s| s.chunks()).map(str::as_bytes);
         let begun = Instant::now();
         let mut too_long = |_: &QueryCursorState| begun.elapsed() > BUDGET;
         let options = QueryCursorOptions::new().progress_callback(&mut too_long);

@@ -4,6 +4,7 @@
 //! fn f() {⏎    |⏎}       with "a();⏎}⏎fn g() {"      the body of f ends after the "}" that was inserted
 //! call(⏎    |⏎)          with "a,⏎    b,⏎"           the arguments are still open
 //! ```
+use super::inside::grown;
 use super::languages::Role;
 use super::{Syntax, parse};
 use ropey::Rope;
@@ -15,8 +16,10 @@ impl Syntax {
         let mut rope = rope.clone();
         let edit = parse::replace(&mut rope, at, removed, inserted);
         let mut tree = self.tree.clone();
+        let parts = if self.part { grown(&tree.included_ranges(), &rope, at, removed, inserted) } else { Vec::new() };
         tree.edit(&edit);
-        Some(Syntax { grammar: self.grammar, tree: parse::parse(self.grammar, &rope, Some(&tree), time)? })
+        let tree = parse::parse(self.grammar, &rope, Some(&tree), &parts, time)?;
+        Some(Syntax { grammar: self.grammar, tree, nested: None, part: self.part, late: false })
     }
 
     /// With `inserted` at `at`: bytes of it up to the closer that ends the innermost body, or list of arguments, around

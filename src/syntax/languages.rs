@@ -66,7 +66,7 @@ fn role(capture: &str) -> Option<Role> {
     })
 }
 
-/// LSP language ids, the grammar, its query; made when first used.
+/// LSP language ids and what fences call it, the grammar, its query; made when first used.
 struct Entry {
     ids: &'static [&'static str],
     grammar: fn() -> Language,
@@ -86,33 +86,39 @@ macro_rules! table {
 }
 
 static LANGUAGES: [Entry; 21] = table! {
-    ["python"] tree_sitter_python::LANGUAGE, "python";
-    ["rust"] tree_sitter_rust::LANGUAGE, "rust";
-    ["javascript", "javascriptreact", "jsx"] tree_sitter_javascript::LANGUAGE, "javascript";
-    ["typescript"] tree_sitter_typescript::LANGUAGE_TYPESCRIPT, "typescript";
+    ["python", "py", "python3"] tree_sitter_python::LANGUAGE, "python";
+    ["rust", "rs"] tree_sitter_rust::LANGUAGE, "rust";
+    ["javascript", "javascriptreact", "jsx", "js", "mjs", "cjs"] tree_sitter_javascript::LANGUAGE, "javascript";
+    ["typescript", "ts"] tree_sitter_typescript::LANGUAGE_TYPESCRIPT, "typescript";
     ["typescriptreact", "tsx"] tree_sitter_typescript::LANGUAGE_TSX, "typescript";
-    ["go"] tree_sitter_go::LANGUAGE, "go";
+    ["go", "golang"] tree_sitter_go::LANGUAGE, "go";
     ["java"] tree_sitter_java::LANGUAGE, "java";
-    ["c"] tree_sitter_c::LANGUAGE, "c";
-    ["cpp", "c++", "cuda", "cuda-cpp"] tree_sitter_cpp::LANGUAGE, "cpp";
-    ["csharp", "c-sharp", "cs"] tree_sitter_c_sharp::LANGUAGE, "csharp";
-    ["ruby"] tree_sitter_ruby::LANGUAGE, "ruby";
+    ["c", "h"] tree_sitter_c::LANGUAGE, "c";
+    ["cpp", "c++", "cc", "hpp", "cuda", "cuda-cpp"] tree_sitter_cpp::LANGUAGE, "cpp";
+    ["csharp", "c-sharp", "c#", "cs"] tree_sitter_c_sharp::LANGUAGE, "csharp";
+    ["ruby", "rb"] tree_sitter_ruby::LANGUAGE, "ruby";
     ["php"] tree_sitter_php::LANGUAGE_PHP, "php";
-    ["shellscript", "bash", "sh", "shell"] tree_sitter_bash::LANGUAGE, "bash";
+    ["shellscript", "bash", "sh", "shell", "zsh"] tree_sitter_bash::LANGUAGE, "bash";
     ["lua"] tree_sitter_lua::LANGUAGE, "lua";
     ["html"] tree_sitter_html::LANGUAGE, "html";
     ["css"] tree_sitter_css::LANGUAGE, "css";
     ["json"] tree_sitter_json::LANGUAGE, "json";
     ["jsonc"] tree_sitter_json::LANGUAGE, "json";
     ["toml"] tree_sitter_toml_ng::LANGUAGE, "toml";
-    ["yaml"] tree_sitter_yaml::LANGUAGE, "yaml";
+    ["yaml", "yml"] tree_sitter_yaml::LANGUAGE, "yaml";
     ["markdown"] tree_sitter_md::LANGUAGE, "markdown";
 };
 
 /// The grammar of an LSP language id.
 pub fn find(id: &str) -> Option<&'static Grammar> {
-    let entry = LANGUAGES.iter().find(|entry| entry.ids.contains(&id))?;
-    entry.made.get_or_init(|| Grammar::new((entry.grammar)(), entry.query)).as_ref()
+    named(id).map(|(_, grammar)| grammar)
+}
+
+/// The LSP language id of a name, and its grammar.
+pub fn named(name: &str) -> Option<(&'static str, &'static Grammar)> {
+    let entry = LANGUAGES.iter().find(|entry| entry.ids.contains(&name))?;
+    let grammar = entry.made.get_or_init(|| Grammar::new((entry.grammar)(), entry.query)).as_ref()?;
+    Some((entry.ids.first()?, grammar))
 }
 
 /// Whether there is one.

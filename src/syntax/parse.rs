@@ -5,12 +5,16 @@
 //! open, 10,000 lines              a Job; until it is done the document works without syntax
 //! a key, while the job runs       remembered, and brought into the tree when it comes
 //! ```
+//! Until then questions are answered from the old tree, whose nodes have moved with the edits: what was typed in a string
+//! is in it still. A text that takes long in a job too (an open bracket makes a new text of all that follows) is not tried
+//! at the next key, but left to the next job at once, until one was quick.
 use super::Syntax;
+use super::inside::{self, Nested};
 use super::languages::{self, Grammar};
 use ropey::Rope;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tree_sitter::{InputEdit, ParseOptions, ParseState, Parser, Point, Tree};
+use tree_sitter::{InputEdit, ParseOptions, ParseState, Parser, Point, Range, Tree};
 
 /// Longest time that a parse may take where a key waits for it.
 pub const BUDGET: Duration = Duration::from_millis(5);
@@ -30,11 +34,16 @@ pub struct Parse {
     /// Edited along with the text; of the text as it is when `fresh`.
     tree: Option<Tree>,
     fresh: bool,
+    /// The last job took too long for a key to wait.
+    slow: bool,
     /// The job under way, and the edits that have come since it was begun.
     running: Option<u64>,
     since: Vec<InputEdit>,
     /// Edits to wait for before another try, after a parse that took too long.
     rest: u32,
+    /// Of another language, around the last edit, and where that was.
+    nested: Option<Nested>,
+    edited: usize,
 }
 
 /// A parse for another thread.
@@ -51,6 +60,8 @@ pub struct Job {
 pub struct Done {
     id: u64,
     tree: Option<Tree>,
+    /// Longer than a key may wait, although there was an old tree.
+    slow: bool,
 }
 
 /// Jobs are told apart: a document may have been closed and opened again in between.
@@ -59,20 +70,30 @@ static JOBS: AtomicU64 = AtomicU64::new(0);
 impl Job {
     /// Parses, unless that takes too long.
     pub fn run(self) -> Done {
-        Done { id: self.id, tree: parse(self.grammar, &self.rope, self.old.as_ref(), GIVE_UP) }
+        let begun = Instant::now();
+        let tree = parse(self.grammar, &self.rope, self.old.as_ref(), &[], GIVE_UP);
+        Done { id: self.id, tree, slow: self.old.is_some() && begun.elapsed() > BUDGET }
     }
 
     /// As if it had taken too long.
     #[cfg(test)]
     pub fn give_up(self) -> Done {
-        Done { id: self.id, tree: None }
+        Done { id: self.id, tree: None, slow: true }
+    }
+
+    /// As if it had taken longer than a key may wait, or not.
+    #[cfg(test)]
+    pub fn run_as(self, slow: bool) -> Done {
+        Done { slow, ..self.run() }
     }
 }
 
 impl Parse {
     /// `None` where there is no grammar for the language.
     pub fn new(language: &str, rope: &Rope) -> Option<Parse> {
-        let mut parse = Parse { grammar: languages::find(language)?, tree: None, fresh: false, running: None, since: Vec::new(), rest: 0 };
+        let grammar = languages::find(language)?;
+        let (since, nested) = (Vec::new(), None);
+        let mut parse = Parse { grammar, tree: None, fresh: false, slow: false, running: None, since, rest: 0, nested, edited: 0 };
         parse.settle(rope);
         Some(parse)
     }
@@ -84,6 +105,8 @@ impl Parse {
         if let Some(tree) = &mut self.tree {
             tree.edit(&edit);
         }
+        self.nested.iter_mut().for_each(|nested| nested.edit(&edit));
+        self.edited = edit.new_end_byte;
         if self.running.is_some() {
             self.since.push(edit);
         }
@@ -91,11 +114,13 @@ impl Parse {
 
     /// Brings the tree up to the text, when that is quick.
     pub fn settle(&mut self, rope: &Rope) {
-        if !self.wanting(rope) {
-            return;
+        if self.wanting(rope) && !self.slow {
+            let tree = parse(self.grammar, rope, self.tree.as_ref(), &[], BUDGET);
+            self.fresh = tree.is_some();
+            self.tree = tree.or(self.tree.take());
         }
-        if let Some(tree) = parse(self.grammar, rope, self.tree.as_ref(), BUDGET) {
-            (self.tree, self.fresh) = (Some(tree), true);
+        if let Some(tree) = self.tree.as_ref().filter(|_| self.fresh) {
+            self.nested = inside::nested(tree, rope, self.edited, self.nested.take());
         }
     }
 
@@ -120,6 +145,7 @@ impl Parse {
             return;
         }
         self.rest = if done.tree.is_none() { REST } else { 0 };
+        self.slow = done.slow;
         if let Some(mut tree) = done.tree {
             self.fresh = self.since.is_empty();
             self.since.drain(..).for_each(|edit| tree.edit(&edit));
@@ -130,15 +156,17 @@ impl Parse {
 
     /// What a snapshot of the present text sees.
     pub fn syntax(&self) -> Option<Syntax> {
-        let tree = self.tree.clone().filter(|_| self.fresh)?;
-        Some(Syntax { grammar: self.grammar, tree })
+        let tree = self.tree.clone().filter(|_| self.fresh || self.rest == 0)?;
+        let nested = self.nested.clone().filter(|_| self.fresh);
+        Some(Syntax { grammar: self.grammar, tree, nested, part: false, late: !self.fresh })
     }
 }
 
-/// Parses a text, from its old tree where there is one. `None` when it takes longer than `budget`.
-pub fn parse(grammar: &Grammar, rope: &Rope, old: Option<&Tree>, budget: Duration) -> Option<Tree> {
+/// Parses a text, or parts of it, from its old tree where there is one. `None` when it takes longer than `budget`.
+pub fn parse(grammar: &Grammar, rope: &Rope, old: Option<&Tree>, parts: &[Range], budget: Duration) -> Option<Tree> {
     let mut parser = Parser::new();
     parser.set_language(&grammar.language).ok()?;
+    parser.set_included_ranges(parts).ok()?;
     let begun = Instant::now();
     let mut too_long = |_: &ParseState| begun.elapsed() > budget;
     let options = ParseOptions::new().progress_callback(&mut too_long);
@@ -171,7 +199,7 @@ pub fn replace(rope: &mut Rope, at: usize, removed: usize, inserted: &str) -> In
 
 /// Row, and bytes into it. (For a text with lone CRs the parser counts fewer rows; only these figures differ then, and
 /// nothing here looks at them.)
-fn point(rope: &Rope, byte: usize) -> Point {
+pub fn point(rope: &Rope, byte: usize) -> Point {
     let row = rope.byte_to_line(byte);
     Point { row, column: byte - rope.line_to_byte(row) }
 }

@@ -143,6 +143,34 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+    #[test]
+    fn an_old_tree_says_something_of_any_text(which in 0..SAMPLES.len(), changes in prop::collection::vec(change(), 1..8)) {
+        let (language, text) = SAMPLES[which];
+        let mut rope = Rope::from_str(text);
+        let mut parse = Parse::new(language, &rope).expect("a grammar");
+        while let Some(job) = parse.job(&rope) {
+            parse.finish(job.run(), &rope);
+        }
+        for (at, length, piece) in changes {
+            let at = at % (rope.len_chars() + 1);
+            let (start, end) = (rope.char_to_byte(at), rope.char_to_byte((at + length).min(rope.len_chars())));
+            parse.edit(replace(&mut rope, start, end - start, piece));
+            let syntax = parse.syntax().expect("an old tree");
+            prop_assert!(syntax.is_late());
+            for at in (0..=rope.len_chars()).map(|char| rope.char_to_byte(char)) {
+                syntax.place(&rope, at);
+                let all = syntax.headers(&rope, at).into_iter().chain(syntax.imports(&rope, at));
+                for range in all {
+                    prop_assert!(range.start <= range.end && range.end <= rope.len_bytes());
+                }
+            }
+            prop_assert!(syntax.errors() <= MANY && syntax.definitions(&rope).len() <= rope.len_bytes());
+        }
+    }
+}
+
 #[test]
 fn a_long_parse_is_finished_beside_and_meets_the_edits_made_meanwhile() {
     let text = "def f(a):\n    return [a, {'b': (c, d)}]\n".repeat(5_000);
@@ -170,6 +198,32 @@ fn a_long_parse_is_finished_beside_and_meets_the_edits_made_meanwhile() {
 }
 
 #[test]
+fn until_the_parse_has_caught_up_the_old_tree_answers() {
+    let text = "x = 'ab'\n".to_string() + &"def f(a):\n    return [a, {'b': (c, d)}]\n".repeat(5_000);
+    let mut document = Document::new("file:///t.py", "python", 1, &text);
+    let job = document.unparsed().expect("200 kB are not parsed in 5 ms");
+    document.parsed(job.run_as(true));
+    let type_at = |document: &mut Document, character: u32, text: &str| {
+        let at = Position { line: 0, character };
+        document.apply(document.version() + 1, &[Change { range: Some(Lines { start: at, end: at }), text: text.into() }], Encoding::Utf16);
+        document.snapshot()
+    };
+    let asked = |snapshot: &crate::document::Snapshot, at: usize| {
+        let syntax = snapshot.syntax.as_ref().expect("an old tree");
+        (syntax.is_late(), syntax.place(&snapshot.rope, at))
+    };
+    let seen = type_at(&mut document, 6, "é(");
+    assert_eq!(asked(&seen, 8), (true, Place::String), "a key after a slow parse waits for none");
+    let job = document.unparsed().expect("a job");
+    let seen = type_at(&mut document, 8, "'");
+    assert_eq!(asked(&seen, 10), (true, Place::String), "it is not known yet that the string has ended");
+    document.parsed(job.run_as(true));
+    let job = document.unparsed().expect("another one, for the last key");
+    document.parsed(job.run_as(false));
+    assert_eq!(asked(&document.snapshot(), 10), (false, Place::Code));
+}
+
+#[test]
 fn what_was_too_hard_to_parse_is_tried_again() {
     let mut document = Document::new("file:///t.py", "python", 1, &"def f(a):\n    return [a, {'b': (c, d)}]\n".repeat(5_000));
     let job = document.unparsed().expect("200 kB are not parsed in 5 ms");
@@ -181,6 +235,26 @@ fn what_was_too_hard_to_parse_is_tried_again() {
         document.apply(version, &[Change { range: Some(Lines { start, end: start }), text: "y".into() }], Encoding::Utf16);
     }
     assert_eq!(document.settled().syntax.map(|s| s.errors()), Some(0));
+}
+
+#[test]
+fn a_text_of_10_mb_is_edited_without_a_parse() {
+    let mut document = Document::new("file:///t.py", "python", 1, &"x = [1, (2, 3)]\n".repeat(10 << 16));
+    assert!(document.unparsed().is_none() && document.snapshot().syntax.is_none(), "more than a tree is made of");
+    let at = Position { line: 300_000, character: 0 };
+    document.apply(2, &[Change { range: Some(Lines { start: at, end: at }), text: "y".into() }], Encoding::Utf16);
+    assert_eq!(document.settled().rope.len_bytes(), (10 << 20) + 1);
+}
+
+#[test]
+fn mixed_line_ends_are_all_line_ends() {
+    let text = "import os\r\n\nclass A:\n    def f(self):\r\n        # a\n        return [1]\r\n";
+    let (syntax, rope) = parsed("python", text);
+    assert_eq!(syntax.errors(), 0);
+    let show = |range: Range<usize>| rope.byte_slice(range).to_string().trim().to_string();
+    assert_eq!(syntax.headers(&rope, text.find("return").expect("there")).into_iter().map(show).collect::<Vec<_>>()[0], "class A:");
+    assert_eq!(syntax.place(&rope, text.find("# a").expect("there") + 3), Place::Comment);
+    assert_eq!(syntax.place(&rope, text.find("1]").expect("there") + 1), Place::Arguments);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //
 //   npm run package                                                     ->  infill-0.1.0.vsix
 //   npm run package -- --target linux-x64 --binary path/to/infill       ->  infill-linux-x64-0.1.0.vsix, program inside
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { createVSIX } from "@vscode/vsce";
@@ -65,4 +65,8 @@ function bundle(target, binary) {
   const inside = `${STAGE}/bin/${target.startsWith("win32") ? "infill.exe" : "infill"}`;
   copyFileSync(binary, inside);
   chmodSync(inside, 0o755);
+  // The licences of what is linked into it, which editors/release puts beside it.
+  const from = path.dirname(binary);
+  const licences = readdirSync(from).filter((name) => name.startsWith("THIRD-PARTY-LICENSES"));
+  for (const name of licences) copyFileSync(path.join(from, name), `${STAGE}/bin/${name}`);
 }

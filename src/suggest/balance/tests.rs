@@ -49,6 +49,15 @@ fn no_more_errors_than_before() {
 }
 
 #[test]
+fn a_fence_is_kept_whole_whatever_else_the_text_holds() {
+    let text = |body: &str| format!("# A (\n\n```python\ndef f(:\n```\n\n```python\n{body}\n```\n");
+    let kept = |body: &str, suggestion: &str| kept("markdown", &text(body), suggestion, 0).map(|kept| kept.text);
+    assert_eq!(kept("f(a, |)", "b"), Some("b".into()));
+    assert_eq!(kept("x = |", "f(a) + g(b"), Some("f(a) + g".into()));
+    assert_eq!(kept("def f():\n    |", "return 1\n```\n"), Some("return 1".into()));
+}
+
+#[test]
 fn what_is_opened_at_the_end_is_closed_in_a_file_that_parses() {
     for (language, text, suggestion, expected, changed) in [
         ("rust", "fn f() {\n    |\n}\n", "if a {", "if a {}", true),

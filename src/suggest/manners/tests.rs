@@ -39,6 +39,21 @@ fn a_block_where_a_body_is_empty_and_a_line_elsewhere() {
     }
 }
 
+#[cfg(feature = "languages")]
+#[test]
+fn in_a_fence_its_own_language_holds() {
+    let markdown = |text: &str, raw: &str| {
+        let plan = plan_as("markdown", text, Lines::Auto);
+        (plan.block, offered(&plan, raw, false))
+    };
+    let body = "Say:\n\n```python\ndef f(a):\n    |\n```\n\nWords.\n";
+    assert_eq!(markdown(body, "x = a  # so (\n    return x\n```\n\nMore"), (true, "x = a  # so (\n    return x".into()));
+    let rust = "```rust\nfn f() {\n    |\n}\n```\n";
+    assert_eq!(markdown(rust, "a();\n}\n\nfn g() {"), (true, "a();".into()));
+    assert_eq!(markdown("```python\nif a:\n    # A note:|\n```\n", "a\nb"), (false, "a".into()));
+    assert!(!markdown("```python\nx = \"\"\"a:\n|\n\"\"\"\n```\n", "a\nb").0, "a string in a fence");
+}
+
 #[test]
 fn ends() {
     for (text, raw, expected) in [
