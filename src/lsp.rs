@@ -22,6 +22,7 @@ mod items;
 mod order;
 mod pace;
 mod session;
+pub mod stdio;
 mod wire;
 
 /// Requests served at once. tower-lsp's default of 4 lets four waiting completions block the next edit.
