@@ -52,6 +52,7 @@ where
         .custom_method("infill/status", Backend::status)
         .custom_method("infill/outcome", Backend::taken)
         .custom_method("infill/cursor", Backend::taken)
+        .custom_method("window/workDoneProgress/cancel", Backend::taken)
         .finish();
     let ended = Arc::new(tokio::sync::Notify::new());
     let input = edge::Watched::new(input, session.clone(), ended.clone());
@@ -160,7 +161,6 @@ impl LanguageServer for Backend {
     async fn did_change(&self, _: lsp::DidChangeTextDocumentParams) {}
     async fn did_save(&self, _: lsp::DidSaveTextDocumentParams) {}
     async fn did_close(&self, _: lsp::DidCloseTextDocumentParams) {}
-    async fn work_done_progress_cancel(&self, _: lsp::WorkDoneProgressCancelParams) {}
     async fn did_change_watched_files(&self, _: lsp::DidChangeWatchedFilesParams) {}
     async fn did_change_workspace_folders(&self, _: lsp::DidChangeWorkspaceFoldersParams) {}
 
