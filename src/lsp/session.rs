@@ -85,6 +85,8 @@ pub struct Session {
     tickets: dashmap::DashMap<u64, oneshot::Receiver<Result<Value>>>,
     /// Actions under way, by the token of their progress: told when they are cancelled.
     acts: dashmap::DashMap<String, Arc<tokio::sync::Notify>>,
+    /// Where an explanation is on the disk.
+    explanation: OnceLock<std::path::PathBuf>,
     options: super::Options,
     client: OnceLock<Client>,
     workspace: Arc<Workspace>,
@@ -122,7 +124,7 @@ impl Session {
         let (state, tickets, acts) = (Mutex::new(state), dashmap::DashMap::new(), dashmap::DashMap::new());
         let (news, exit) = (tokio::sync::Notify::new(), tokio::sync::Notify::new());
         let (client, workspace, folders, begun) = (OnceLock::new(), Arc::default(), Folders::default(), Instant::now());
-        Arc::new(Session { state, tickets, acts, options, client, workspace, folders, begun, news, exit })
+        Arc::new(Session { state, tickets, acts, explanation: OnceLock::new(), options, client, workspace, folders, begun, news, exit })
     }
 
     /// A panic elsewhere must not silence the editor: the state is kept consistent at each step.

@@ -9,7 +9,6 @@ use super::{Act, Outcome, Session, Stop, stale};
 use crate::daemon::place::Place;
 use crate::lsp::actions::Edit;
 use serde_json::{Value, json};
-use std::path::PathBuf;
 use std::sync::Arc;
 use tower_lsp::lsp_types::request::Request;
 use tower_lsp::lsp_types::{MessageActionItem, MessageType, Url};
@@ -79,7 +78,7 @@ impl Session {
     pub(super) async fn show(&self, act: &Act, text: &str) {
         let Some(client) = self.client.get() else { return };
         if act.abilities.shows
-            && let Some(uri) = written(act, text).await
+            && let Some(uri) = self.written(act, text).await
         {
             let shown = client.send_request::<ShowDocument>(json!({ "uri": uri, "external": false, "takeFocus": false })).await;
             if shown.is_ok_and(|shown| shown["success"] == true) {
@@ -91,22 +90,20 @@ impl Session {
 
     /// Takes the last explanation from the disk.
     pub(crate) fn forget_explanation(&self) {
-        if let Some(file) = file() {
-            // Most often there was none.
+        if let Some(file) = self.explanation.get() {
+            // Somebody may have been faster.
             let _ = std::fs::remove_file(file);
         }
     }
-}
 
-/// One for each process: an explanation replaces the one before.
-fn file() -> Option<PathBuf> {
-    Place::find().ok().map(|place| place.folder().join(format!("explanation-{}.md", std::process::id())))
-}
-
-async fn written(act: &Act, text: &str) -> Option<String> {
-    let file = file()?;
-    let name = act.order.uri.rsplit('/').next().unwrap_or_default();
-    let whole = format!("# {name}, from line {}\n\n{}\n", act.order.range.start.line + 1, text.trim_end());
-    tokio::fs::write(&file, whole).await.inspect_err(|error| tracing::warn!("the explanation cannot be written: {error}")).ok()?;
-    Url::from_file_path(file).ok().map(|url| url.to_string())
+    /// One file for each process, which an explanation has until the next one.
+    async fn written(&self, act: &Act, text: &str) -> Option<String> {
+        let place = Place::find().inspect_err(|error| tracing::warn!("{error}")).ok()?;
+        let file = place.folder().join(format!("explanation-{}.md", std::process::id()));
+        let name = act.order.uri.rsplit('/').next().unwrap_or_default();
+        let whole = format!("# {name}, from line {}\n\n{}\n", act.order.range.start.line + 1, text.trim_end());
+        tokio::fs::write(&file, whole).await.inspect_err(|error| tracing::warn!("the explanation cannot be written: {error}")).ok()?;
+        let file = self.explanation.get_or_init(|| file);
+        Url::from_file_path(file).ok().map(|url| url.to_string())
+    }
 }
