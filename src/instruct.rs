@@ -181,7 +181,10 @@ impl Task<'_> {
                 let begins = fenced(first_lines(begins, BEGINS), self.language);
                 format!("\nThe tests are added at the end of {name}, which begins so:\n{begins}\nRepeat nothing of it.\n")
             }
-            Tests::Inside => "\nThe tests are added to the module `tests` of this file, which has `use super::*;`: write only functions with #[test].\n".into(),
+            Tests::Inside => {
+                "\nThe tests are added to the module `tests` of this file, which has `use super::*;`: write only functions with #[test].\n"
+                    .into()
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ const CODE: &str = "import os\n\n\ndef f(a):\n    x = 'μ😀'\n    retrun x\n\n
 fn able() -> Value {
     json!({
         "workspace": { "applyEdit": true, "workspaceEdit": { "documentChanges": true, "resourceOperations": ["create"], "changeAnnotationSupport": {} } },
-        "textDocument": { "codeAction": { "codeActionLiteralSupport": {}, "resolveSupport": { "properties": ["edit"] } }, "inlineCompletion": {} },
+        "textDocument": { "codeAction": { "codeActionLiteralSupport": { "codeActionKind": { "valueSet": ["quickfix", "refactor"] } }, "resolveSupport": { "properties": ["edit"] } }, "inlineCompletion": {} },
         "window": { "workDoneProgress": true, "showDocument": { "support": true }, "showMessage": {} },
     })
 }
@@ -116,7 +116,10 @@ async fn a_diagnostic_is_fixed_by_an_edit_that_the_user_confirms() {
     assert_eq!(change["textDocument"], json!({ "uri": URI, "version": 1 }));
     assert_eq!(change["edits"][0]["range"], range((5, 0), (6, 0)));
     assert_eq!(change["edits"][0]["newText"], "    return x\n");
-    assert_eq!(params["edit"]["changeAnnotations"][change["edits"][0]["annotationId"].as_str().expect("a name")]["needsConfirmation"], true);
+    assert_eq!(
+        params["edit"]["changeAnnotations"][change["edits"][0]["annotationId"].as_str().expect("a name")]["needsConfirmation"],
+        true
+    );
     let request = &engine.requests()[0];
     let Form::Chat(turns) = &request.form else { panic!("{request:?}") };
     let asked = &turns[1].text;
@@ -171,7 +174,7 @@ async fn an_answer_that_is_no_edit_is_said_and_changes_nothing() {
         ("```python\ndef f(a):\n    return (a\n```", "syntax error"),
         ("```python\ndef f(a):\n    x = 'μ😀'\n    return x\n```", "nothing to change"),
     ] {
-        let mut c = window(says(answer), json!({ "workspace": { "applyEdit": true }, "textDocument": { "codeAction": { "codeActionLiteralSupport": {} } } })).await;
+        let mut c = window(says(answer), json!({ "workspace": { "applyEdit": true }, "textDocument": { "codeAction": { "codeActionLiteralSupport": { "codeActionKind": { "valueSet": ["quickfix", "refactor"] } } } } })).await;
         c.open(URI, "python", &CODE.replace("retrun", "return"));
         let found = actions(&mut c, URI, range((3, 0), (6, 0)), json!({ "diagnostics": [] })).await;
         choose(&mut c, &found[0]).await;
@@ -300,7 +303,13 @@ async fn crlf_and_every_encoding() {
         choose(&mut c, &found[0]).await;
         let edit = applied(&mut c).await["edit"]["documentChanges"][0]["edits"][0].clone();
         // The whole last line, which has no line end: its column counts.
-        let last = if encoding == "utf-8" { 12 } else if encoding == "utf-16" { 9 } else { 8 };
+        let last = if encoding == "utf-8" {
+            12
+        } else if encoding == "utf-16" {
+            9
+        } else {
+            8
+        };
         assert_eq!((&edit["range"], &edit["newText"]), (&range((1, 0), (1, last)), &json!("x = 'μ😀'\r\ny = 2")), "{encoding}");
     }
 }
@@ -372,7 +381,10 @@ async fn tests_go_to_their_file_or_a_new_one() {
     choose_test(&mut c, &uri("shop/tax.py")).await;
     let edit = applied(&mut c).await["edit"]["documentChanges"][0].clone();
     assert_eq!(edit["textDocument"], json!({ "uri": uri("shop/test_tax.py"), "version": null }));
-    assert_eq!((&edit["edits"][0]["range"], &edit["edits"][0]["newText"]), (&range((1, 0), (1, 0)), &json!("\n\ndef test_f():\n    assert f(1)\n")));
+    assert_eq!(
+        (&edit["edits"][0]["range"], &edit["edits"][0]["newText"]),
+        (&range((1, 0), (1, 0)), &json!("\n\ndef test_f():\n    assert f(1)\n"))
+    );
     let Form::Chat(turns) = &engine.requests()[0].form else { panic!() };
     assert!(turns[1].text.contains("which begins so:\n```python\nfrom shop.tax import f\n```"), "{}", turns[1].text);
     c.open(&uri("shop/test_tax.py"), "python", "x = 1\ny = 2\n");
@@ -416,7 +428,9 @@ async fn what_is_excluded_is_not_sent_to_another_machine() {
 /// An Instruct model behind vLLM's API.
 fn instruct(answer: impl Fn(&service::Ask, &mut service::Out) + Send + Sync + 'static) -> Service {
     Service::start(move |ask, out| match ask.path.as_str() {
-        "/v1/models" => out.json(200, &json!({"data": [{"id": "DeepSeek-Coder-V2-Lite-Instruct", "owned_by": "vllm", "max_model_len": 4096}]})),
+        "/v1/models" => {
+            out.json(200, &json!({"data": [{"id": "DeepSeek-Coder-V2-Lite-Instruct", "owned_by": "vllm", "max_model_len": 4096}]}))
+        }
         "/v1/completions" => out.completion(&["x"]),
         "/v1/chat/completions" if ask.body["stream"] == false => {
             out.json(200, &json!({"choices": [{"message": {"role": "assistant", "content": "H"}, "finish_reason": "length"}]}));

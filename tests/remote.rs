@@ -336,10 +336,13 @@ fn a_server_without_the_extensions_is_asked_without_them() {
 #[test]
 fn sglang_is_asked_with_text_and_its_counter_is_read() {
     let service = Service::start(|ask, out| match ask.path.as_str() {
-        "/v1/models" => out.json(200, &json!({"data": [{"id": "deepseek-ai/DeepSeek-Coder-V2-Base", "owned_by": "sglang", "max_model_len": 8192}]})),
+        "/v1/models" => {
+            out.json(200, &json!({"data": [{"id": "deepseek-ai/DeepSeek-Coder-V2-Base", "owned_by": "sglang", "max_model_len": 8192}]}))
+        }
         "/v1/completions" => {
             out.begin();
-            let choice = json!({"index": 0, "text": "ok", "logprobs": {"token_logprobs": [-0.25]}, "finish_reason": null, "matched_stop": null});
+            let choice =
+                json!({"index": 0, "text": "ok", "logprobs": {"token_logprobs": [-0.25]}, "finish_reason": null, "matched_stop": null});
             out.event(&json!({"id": "7", "object": "text_completion", "model": "deepseek-ai/DeepSeek-Coder-V2-Base", "choices": [choice], "usage": null}));
             out.event(&json!({"choices": [{"index": 0, "text": "", "logprobs": null, "finish_reason": "stop", "matched_stop": 100_001}]}));
             let usage = json!({"prompt_tokens": 40, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 32}});

@@ -284,7 +284,10 @@ fn an_instruct_model_explains_through_the_shared_server() {
     });
     // This client takes no edits.
     assert_eq!((found.len(), &found[0]["title"]), (1, &json!("infill: explain")));
-    window.client.request("workspace/executeCommand", json!({ "command": found[0]["command"], "arguments": found[0]["arguments"] })).expect("done");
+    window
+        .client
+        .request("workspace/executeCommand", json!({ "command": found[0]["command"], "arguments": found[0]["arguments"] }))
+        .expect("done");
     let said = eventually("an explanation", || {
         window.status();
         window.client.said.first().cloned()

@@ -72,12 +72,9 @@ mod tests {
     #[cfg(feature = "languages")]
     #[test]
     fn a_text_that_parses_still_does() {
-        for (before, after, good) in [
-            ("x = 1\n", "x = 2\n", true),
-            ("x = 1\n", "x = (2\n", false),
-            ("x = (1\n", "x = (2\n", true),
-            ("x = (1\n", "x = (1)\n", true),
-        ] {
+        for (before, after, good) in
+            [("x = 1\n", "x = 2\n", true), ("x = 1\n", "x = (2\n", false), ("x = (1\n", "x = (2\n", true), ("x = (1\n", "x = (1)\n", true)]
+        {
             assert_eq!(becomes(Kind::Fix, "python", before, after).is_ok(), good, "{after}");
         }
     }
@@ -95,7 +92,10 @@ mod tests {
             assert_eq!(becomes(Kind::Document, "python", code, after), if good { Ok(()) } else { Err(Bad::Code) }, "{after}");
         }
         let documented = "def f(a):\n    \"\"\"Old.\"\"\"\n    return a\n";
-        assert_eq!(becomes(Kind::Document, "python", documented, "def f(a):\n    \"\"\"New.\n\n    And longer.\"\"\"\n    return a\n"), Ok(()));
+        assert_eq!(
+            becomes(Kind::Document, "python", documented, "def f(a):\n    \"\"\"New.\n\n    And longer.\"\"\"\n    return a\n"),
+            Ok(())
+        );
         assert_eq!(becomes(Kind::Document, "rust", "fn f() {}\n", "/// It is f.\nfn f() {}\n"), Ok(()));
         assert_eq!(becomes(Kind::Document, "rust", "fn f() {}\n", "/// It is f.\npub fn f() {}\n"), Err(Bad::Code));
     }

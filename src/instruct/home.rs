@@ -63,7 +63,11 @@ pub fn home(path: &Path, language: &str, root: &Path, exists: &dyn Fn(&Path) -> 
     let custom = custom(language)?;
     let (folder, stem) = (path.parent()?, path.file_stem()?.to_str()?);
     let name = path.file_name()?.to_str()?;
-    if custom.names.iter().any(|form| form.split_once('*').is_some_and(|(a, z)| name.len() > a.len() + z.len() && name.starts_with(a) && name.ends_with(z))) {
+    if custom
+        .names
+        .iter()
+        .any(|form| form.split_once('*').is_some_and(|(a, z)| name.len() > a.len() + z.len() && name.starts_with(a) && name.ends_with(z)))
+    {
         return Some(Home::File(path.to_owned()));
     }
     let stem = if custom.large { large(stem) } else { stem.to_owned() };

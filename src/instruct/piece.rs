@@ -107,7 +107,9 @@ fn indent(text: &str) -> &str {
 }
 
 fn dedent(text: &str, bytes: usize) -> String {
-    text.split_inclusive('\n').map(|line| line.get(bytes..).filter(|_| !line.trim().is_empty()).unwrap_or(line.trim_start_matches([' ', '\t']))).collect()
+    text.split_inclusive('\n')
+        .map(|line| line.get(bytes..).filter(|_| !line.trim().is_empty()).unwrap_or(line.trim_start_matches([' ', '\t'])))
+        .collect()
 }
 
 /// With `indent` before each line that has text.
@@ -164,7 +166,10 @@ mod tests {
         assert_eq!(change("\n\n        a = 1\n        b = 2\n        c = 3\n\n"), None, "another indentation is no change");
         assert_eq!(change("a = 1\nb = 9\nc = 3").as_deref(), Some("def f():\n    a = 1\n    b = 9\n    c = 3\n"));
         assert_eq!(change("a = 1\nc = 3\n").as_deref(), Some("def f():\n    a = 1\n    c = 3\n"));
-        assert_eq!(change("a = 1\n# the second\nb = 2\nc = 3\n").as_deref(), Some("def f():\n    a = 1\n    # the second\n    b = 2\n    c = 3\n"));
+        assert_eq!(
+            change("a = 1\n# the second\nb = 2\nc = 3\n").as_deref(),
+            Some("def f():\n    a = 1\n    # the second\n    b = 2\n    c = 3\n")
+        );
         let only = piece.change(&t, "a = 1\nb = 9\nc = 3").unwrap();
         assert_eq!((only.start, only.end, only.text.as_str()), (19, 29, "    b = 9\n"));
     }

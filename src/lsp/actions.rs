@@ -95,7 +95,8 @@ impl WantedContext {
 
     /// A wanted kind holds those below it.
     pub fn takes(&self, kind: &str) -> bool {
-        let below = |only: &String| only.is_empty() || kind == only || kind.strip_prefix(only.as_str()).is_some_and(|rest| rest.starts_with('.'));
+        let below =
+            |only: &String| only.is_empty() || kind == only || kind.strip_prefix(only.as_str()).is_some_and(|rest| rest.starts_with('.'));
         self.only.as_ref().is_none_or(|only| only.iter().any(below))
     }
 }
@@ -202,7 +203,15 @@ mod tests {
         let position = |line| crate::document::Position { line, character: 0 };
         let range = Range { start: position(1), end: position(2) };
         let order = Order { kind: Kind::Fix, uri: "file:///a".into(), version: 3, range, problems: vec![] };
-        let all = Abilities { applies: true, resolves: true, literals: true, versions: true, creates: true, confirms: true, ..Default::default() };
+        let all = Abilities {
+            applies: true,
+            resolves: true,
+            literals: true,
+            versions: true,
+            creates: true,
+            confirms: true,
+            ..Default::default()
+        };
         assert_eq!(offer(&order, &[], &all)["command"]["arguments"][0], json!(order));
         let old = Abilities { literals: false, ..all.clone() };
         assert_eq!(offer(&order, &[], &old)["command"], COMMAND);

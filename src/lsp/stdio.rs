@@ -14,7 +14,10 @@ pub type Output = Box<dyn AsyncWrite + Send + Unpin>;
 /// Within a tokio runtime. Both streams are this process's own from now on.
 pub fn open() -> (Input, Output) {
     #[cfg(unix)]
-    return (unix::input().unwrap_or_else(|| Box::new(tokio::io::stdin())), unix::output().unwrap_or_else(|| Box::new(tokio::io::stdout())));
+    return (
+        unix::input().unwrap_or_else(|| Box::new(tokio::io::stdin())),
+        unix::output().unwrap_or_else(|| Box::new(tokio::io::stdout())),
+    );
     #[cfg(not(unix))]
     (Box::new(tokio::io::stdin()), Box::new(tokio::io::stdout()))
 }

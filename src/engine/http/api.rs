@@ -95,7 +95,8 @@ pub const CHAT: &str = "v1/chat/completions";
 pub fn chat(found: &Found, turns: &[Turn], request: &Request) -> Value {
     let messages: Vec<Value> = turns.iter().map(|turn| json!({ "role": turn.role, "content": turn.text })).collect();
     let stop: Vec<&String> = request.stop.iter().filter(|s| !s.is_empty()).take(STOPS).collect();
-    let mut body = json!({ "model": found.model, "messages": messages, "max_tokens": request.max_tokens.max(1), "temperature": 0.0, "stream": true });
+    let mut body =
+        json!({ "model": found.model, "messages": messages, "max_tokens": request.max_tokens.max(1), "temperature": 0.0, "stream": true });
     if !found.bare {
         body["stream_options"] = json!({ "include_usage": true });
     }

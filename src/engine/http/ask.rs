@@ -98,13 +98,7 @@ impl Remote {
         refused.error
     }
 
-    async fn attempt(
-        &self,
-        found: &Found,
-        request: &Request,
-        at: usize,
-        tally: &mut Tally<'_>,
-    ) -> Result<Ended, Refused> {
+    async fn attempt(&self, found: &Found, request: &Request, at: usize, tally: &mut Tally<'_>) -> Result<Ended, Refused> {
         let (sent, held) = request.tail.split_at_checked(at).unwrap_or((&request.tail, ""));
         let prompt = match self.prompt(found, request, sent).await {
             // What the user's text holds says nothing about the server.
@@ -284,7 +278,8 @@ fn leave_out(error: &mut EngineError, request: &Request) {
     let Some((title, said)) = error.title.split_once(" (") else { return };
     let said: Vec<char> = said.chars().collect();
     let turns = if let Form::Chat(turns) = &request.form { turns.as_slice() } else { &[] };
-    let texts: Vec<&String> = [&request.prefix, &request.suffix, &request.tail].into_iter().chain(turns.iter().map(|turn| &turn.text)).collect();
+    let texts: Vec<&String> =
+        [&request.prefix, &request.suffix, &request.tail].into_iter().chain(turns.iter().map(|turn| &turn.text)).collect();
     let quotes = |window: &[char]| {
         let window: String = window.iter().collect();
         texts.iter().any(|text| text.contains(&window))

@@ -235,7 +235,11 @@ impl Session {
     }
 
     /// Runs what may take a while, or reads files, where nothing waits for it.
-    async fn beside<T: Send + 'static>(self: &Arc<Self>, act: &Act, work: impl FnOnce(&Session, &Act) -> T + Send + 'static) -> Result<T, Stop> {
+    async fn beside<T: Send + 'static>(
+        self: &Arc<Self>,
+        act: &Act,
+        work: impl FnOnce(&Session, &Act) -> T + Send + 'static,
+    ) -> Result<T, Stop> {
         let (session, act) = (self.clone(), act.clone());
         // A panic there is in the log; the action ends.
         tokio::task::spawn_blocking(move || work(&session, &act)).await.map_err(|_| Stop::Cancelled)

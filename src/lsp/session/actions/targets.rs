@@ -78,7 +78,11 @@ impl Session {
             let size = file.metadata()?.len();
             if size > MAX_BYTES { Err(std::io::Error::other("it is too large")) } else { std::fs::read_to_string(&file) }
         };
-        let text = if create { String::new() } else { read().map_err(|e| why(format!("{name} cannot be read ({})", crate::config::plain(&e))))? };
+        let text = if create {
+            String::new()
+        } else {
+            read().map_err(|e| why(format!("{name} cannot be read ({})", crate::config::plain(&e))))?
+        };
         let seen = self.may_be_seen(&uri);
         let text = Document::new(&uri, language, 0, &text).snapshot();
         Ok(Target { uri, version: None, text, create, inside: false, name, seen })
@@ -118,7 +122,8 @@ pub fn edit(act: &Act, piece: &Piece, target: Option<Target>, answer: &str) -> R
 /// The lines that go and come, as many as one can look at.
 fn preview(text: &Snapshot, change: &Change) -> String {
     let old = text.text(change.start, change.end);
-    let lines: Vec<String> = old.lines().map(|line| format!("- {line}")).chain(change.text.lines().map(|line| format!("+ {line}"))).collect();
+    let lines: Vec<String> =
+        old.lines().map(|line| format!("- {line}")).chain(change.text.lines().map(|line| format!("+ {line}"))).collect();
     let more = lines.len().saturating_sub(PREVIEW);
     let more = if more > 0 { format!("\n… {more} more lines") } else { String::new() };
     lines[..lines.len().min(PREVIEW)].join("\n") + &more
