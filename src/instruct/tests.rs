@@ -10,9 +10,9 @@ fn info(context: usize) -> Info {
 
 fn asked(kind: Kind, info: &Info, tests: Option<&Tests>) -> Result<String, TooLong> {
     let text = Document::new("u", "python", 1, CODE).settled();
-    let piece = Piece::of(&text, 31..50);
+    let piece = Piece::of(&text, 24..44);
     let problems = [Problem { line: "    retrun x".into(), message: "invalid\nsyntax".into() }];
-    let (above, below) = (&CODE[..21], &CODE[44..]);
+    let (above, below) = (&CODE[..22], &CODE[45..]);
     let task = Task { kind, name: "shop/tax.py", language: "python", piece: &piece, above, below, problems: &problems, tests };
     task.asked(info).map(|asked| asked.turns[1].text.clone())
 }
@@ -47,7 +47,7 @@ fn what_does_not_fit_is_left_out_around_the_code_and_refused_in_it() {
     assert!(error.contains("200 tokens") && error.contains("select less"), "{error}");
     let long = "y = 1\n".repeat(5000);
     let text = Document::new("u", "python", 1, CODE).settled();
-    let piece = Piece::of(&text, 31..50);
+    let piece = Piece::of(&text, 24..44);
     let task =
         Task { kind: Kind::Explain, name: "a", language: "python", piece: &piece, above: &long, below: &long, problems: &[], tests: None };
     let info = info(2048);
