@@ -16,6 +16,7 @@
 //! | [`context`] | what else the model should see when the file does not fit |
 //! | [`prompt`] | `Hole`: frozen prefix and suffix, typed tail, when to split anew; budgets |
 //! | [`suggest`] | a state machine without IO, per document: type-through, supersede, stop, trim |
+//! | [`instruct`] | actions on a piece of code: what a chat model is asked, what may come of its answer |
 //! | [`engine`] | the seam; `local` runs a model in this process, `shared` asks the server that all windows share, `http` a remote one |
 //! | [`server`], [`daemon`] | that server: its HTTP face; where it is, how it is found and started |
 //! | [`worker`] | the one thread that owns the model: schedule, cancel, prefill, heal, decode, draft |
@@ -40,8 +41,8 @@
 //! - stdout is the protocol; prompts are logged at trace only; nothing leaves the machine, but to the engine that the user's own
 //!   configuration names.
 //!
-//! What is absent: `lsp`, `suggest`, `prompt`, `syntax` and `document` name no candle, no tokens, no cache; `worker`, `cache`,
-//! `tokens` and `model` name no LSP and no ropes; `suggest`, `prompt` and `cache` do no IO.
+//! What is absent: `lsp`, `suggest`, `instruct`, `prompt`, `syntax` and `document` name no candle, no tokens, no cache; `worker`, `cache`,
+//! `tokens` and `model` name no LSP and no ropes; `suggest`, `instruct`, `prompt` and `cache` do no IO.
 pub mod bench;
 pub mod cache;
 pub mod complete;
@@ -54,6 +55,7 @@ pub mod document;
 pub mod engine;
 pub mod eval;
 pub mod hub;
+pub mod instruct;
 pub mod lsp;
 pub mod model;
 pub mod models;

@@ -16,11 +16,13 @@ use tower_lsp::jsonrpc::Result;
 use tower_lsp::lsp_types as lsp;
 use tower_lsp::{Client, LanguageServer, LspService, Server};
 
+mod actions;
 mod edge;
 mod items;
 mod order;
 mod pace;
 mod session;
+pub mod stdio;
 mod wire;
 
 /// Requests served at once. tower-lsp's default of 4 lets four waiting completions block the next edit.
@@ -50,6 +52,7 @@ where
         .custom_method("infill/status", Backend::status)
         .custom_method("infill/outcome", Backend::taken)
         .custom_method("infill/cursor", Backend::taken)
+        .custom_method("window/workDoneProgress/cancel", Backend::taken)
         .finish();
     let ended = Arc::new(tokio::sync::Notify::new());
     let input = edge::Watched::new(input, session.clone(), ended.clone());
@@ -113,11 +116,20 @@ impl LanguageServer for Backend {
             trigger_characters: Some([".", "(", "[", "{", ",", "=", " "].map(String::from).to_vec()),
             ..Default::default()
         });
+        let kinds = crate::instruct::Kind::ALL.map(|kind| lsp::CodeActionKind::new(actions::kind(kind))).to_vec();
+        let actions = lsp::CodeActionOptions {
+            code_action_kinds: Some(kinds),
+            resolve_provider: self.session.resolves_actions().then_some(true),
+            ..Default::default()
+        };
+        let commands = lsp::ExecuteCommandOptions { commands: vec![actions::COMMAND.into()], ..Default::default() };
         Ok(lsp::InitializeResult {
             capabilities: lsp::ServerCapabilities {
                 position_encoding: Some(encoding),
                 text_document_sync: Some(lsp::TextDocumentSyncCapability::Options(sync)),
                 completion_provider: completion,
+                code_action_provider: Some(lsp::CodeActionProviderCapability::Options(actions)),
+                execute_command_provider: Some(commands),
                 workspace: Some(lsp::WorkspaceServerCapabilities {
                     workspace_folders: Some(lsp::WorkspaceFoldersServerCapabilities {
                         supported: Some(true),
@@ -151,6 +163,11 @@ impl LanguageServer for Backend {
     async fn did_close(&self, _: lsp::DidCloseTextDocumentParams) {}
     async fn did_change_watched_files(&self, _: lsp::DidChangeWatchedFilesParams) {}
     async fn did_change_workspace_folders(&self, _: lsp::DidChangeWorkspaceFoldersParams) {}
+
+    /// Begun in wire order by `order`, and done beside: the client is not kept waiting.
+    async fn execute_command(&self, _: lsp::ExecuteCommandParams) -> Result<Option<Value>> {
+        Ok(None)
+    }
 
     async fn shutdown(&self) -> Result<()> {
         self.session.shut_down();

@@ -254,18 +254,18 @@ fn lsp(log: Option<PathBuf>, record: Option<PathBuf>, model: &Model) -> Result<E
         .map(|path| std::fs::File::create(&path).with_context(|| format!("--record {}: cannot be written", path.display())))
         .transpose()?;
     let config = config::merge(&layers)?.config;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let opened = {
-        let _inside = runtime.enter();
-        configured::for_window(&config)
-    };
+    // One thread reads, applies and answers a key: it waits for no other to wake up. What takes long has threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let _inside = runtime.enter();
+    let opened = configured::for_window(&config);
     let (engine, problem): (Arc<dyn Engine>, _) = match opened {
         Ok(engine) => (engine, problem),
         Err(error) => (Arc::new(Unavailable(error.clone())), problem.or(Some(format!("infill: {error}")))),
     };
     let options = infill::lsp::Options { engine, layers, record, problem };
-    let code = runtime.block_on(infill::lsp::serve(tokio::io::stdin(), tokio::io::stdout(), options));
-    // tokio's stdin thread may still block in a read: leave without waiting for it.
+    let (input, output) = infill::lsp::stdio::open();
+    let code = runtime.block_on(infill::lsp::serve(input, output, options));
+    // A thread may still block in a read of stdin: leave without waiting for it.
     drop(_flush);
     std::process::exit(code)
 }

@@ -62,8 +62,12 @@ pub fn is_loopback(url: &Url) -> bool {
 
 /// What to do about a certificate that is not trusted; `None`: the reason is another.
 pub fn certificate(reason: &str) -> Option<&'static str> {
-    let hint = "this system does not trust who signed it: install the authority's certificate, or name it in SSL_CERT_FILE";
-    reason.contains("certificate").then_some(hint)
+    let (unknown, other) = (
+        "this system does not trust who signed it: install the authority's certificate, or name it in SSL_CERT_FILE",
+        "the certificate is for another host: use the address that it names",
+    );
+    let named = reason.contains("not valid for name");
+    reason.contains("certificate").then_some(if named { other } else { unknown })
 }
 
 /// Why a request failed: the innermost reason, without the address (it may hold a signature) and without numbers.

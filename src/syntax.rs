@@ -92,6 +92,23 @@ impl Syntax {
         headers
     }
 
+    /// The innermost class or function around some bytes.
+    pub fn enclosing(&self, rope: &Rope, bytes: Range<usize>) -> Option<Range<usize>> {
+        let around = bytes.start.saturating_sub(1)..(bytes.end + 1).min(rope.len_bytes());
+        let scopes = self.captures(rope, around, None).into_iter().filter(|f| f.role == Role::Scope).map(|f| f.bytes);
+        scopes.filter(|scope| scope.start <= bytes.start && bytes.end <= scope.end).min_by_key(Range::len)
+    }
+
+    /// The text of some bytes without comments, strings and blanks.
+    pub fn bare(&self, rope: &Rope, bytes: Range<usize>) -> String {
+        let mut found = self.captures(rope, bytes.clone(), None);
+        found.retain(|f| matches!(f.role, Role::Comment | Role::String));
+        let said = |at: usize| found.iter().any(|f| f.bytes.contains(&at));
+        let slice = rope.byte_slice(bytes.clone());
+        let letters = slice.chars().scan(bytes.start, |at, c| Some((std::mem::replace(at, *at + c.len_utf8()), c)));
+        letters.filter(|(at, c)| !c.is_whitespace() && !said(*at)).map(|(_, c)| c).collect()
+    }
+
     /// Import statements that end before `end`: those at the top level, or one below it.
     pub fn imports(&self, rope: &Rope, end: usize) -> Vec<Range<usize>> {
         let found = self.captures(rope, 0..end, Some(2)).into_iter().filter(|f| f.role == Role::Import && f.bytes.end <= end);

@@ -134,6 +134,7 @@ fn a_half_read_answer_is_a_failure() {
         out.text("half");
     });
     fails(ask(&open(&service), ""), &["broke off"]);
+    assert_eq!(service.completions().len(), 1, "what has begun is not asked twice");
     let endless = Service::vllm(|_, out| {
         out.begin();
         out.text("no finish");
@@ -330,6 +331,34 @@ fn a_server_without_the_extensions_is_asked_without_them() {
     });
     assert_eq!(text(&open(&service), ""), "ok");
     assert_eq!(service.completions()[0]["prompt"], "<fim_prefix>def f(width):\n<fim_suffix>\n\nf(1)\n<fim_middle>");
+}
+
+#[test]
+fn sglang_is_asked_with_text_and_its_counter_is_read() {
+    let service = Service::start(|ask, out| match ask.path.as_str() {
+        "/v1/models" => {
+            out.json(200, &json!({"data": [{"id": "deepseek-ai/DeepSeek-Coder-V2-Base", "owned_by": "sglang", "max_model_len": 8192}]}))
+        }
+        "/v1/completions" => {
+            out.begin();
+            let choice =
+                json!({"index": 0, "text": "ok", "logprobs": {"token_logprobs": [-0.25]}, "finish_reason": null, "matched_stop": null});
+            out.event(&json!({"id": "7", "object": "text_completion", "model": "deepseek-ai/DeepSeek-Coder-V2-Base", "choices": [choice], "usage": null}));
+            out.event(&json!({"choices": [{"index": 0, "text": "", "logprobs": null, "finish_reason": "stop", "matched_stop": 100_001}]}));
+            let usage = json!({"prompt_tokens": 40, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 32}});
+            out.event(&json!({"choices": [], "usage": usage}));
+            out.part(b"data: [DONE]\n\n");
+            out.end();
+        }
+        _ => out.json(404, &json!({"detail": "Not Found"})),
+    });
+    let engine = open(&service);
+    assert_eq!(loaded(&engine).unwrap().context, 8192);
+    let (answer, finish, usage) = ask(&engine, "    return\n").unwrap();
+    assert_eq!((answer.as_str(), finish, usage.prompt_tokens, usage.reused), ("ok", Finish::Stop, 40, 32));
+    let body = &service.completions()[0];
+    assert_eq!(body["prompt"], "<｜fim▁begin｜>def f(width):\n<｜fim▁hole｜>\n\nf(1)\n<｜fim▁end｜>    return\n");
+    assert_eq!((&body["logprobs"], &body["stream_options"]["include_usage"]), (&json!(1), &json!(true)));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! three windows -> one pid     kill -9 -> said once, a new pid     another version -> a hint, or replaced when nobody uses it
 //! ```
 #![cfg(unix)]
+mod checkpoint;
 mod serving;
 use infill::config::Transport;
 use infill::daemon::link::Link;
@@ -262,6 +263,36 @@ fn a_model_that_cannot_be_loaded_is_said_by_every_window() {
         });
         assert!(said.contains("The model cannot be used") && said.contains("broken.gguf"), "{said}");
     }
+}
+
+/// Real weights that say nothing, with DeepSeek-V2's chat template beside them.
+#[test]
+fn an_instruct_model_explains_through_the_shared_server() {
+    let house = House::new();
+    let folder = house.path("instruct");
+    std::fs::create_dir(&folder).expect("a folder");
+    checkpoint::random(&folder);
+    let template = "{% for m in messages %}{{ 'User: ' + m.content }}{{ 'Assistant: ' + m.content }}{% endfor %}{{ 'Assistant:' }}";
+    std::fs::write(folder.join("chat_template.jinja"), template).expect("a template");
+    let mut window = house.window(&["--model", &house.text("instruct")]);
+    window.open(TEXT);
+    let range = json!({ "start": { "line": 0, "character": 0 }, "end": { "line": 2, "character": 0 } });
+    let wanted = json!({ "textDocument": { "uri": serving::URI }, "range": range, "context": { "diagnostics": [] } });
+    let found = eventually("the model is loaded, and converses", || {
+        let found = window.client.request("textDocument/codeAction", wanted.clone()).expect("actions");
+        found.as_array().filter(|found| !found.is_empty()).cloned()
+    });
+    // This client takes no edits.
+    assert_eq!((found.len(), &found[0]["title"]), (1, &json!("infill: explain")));
+    window
+        .client
+        .request("workspace/executeCommand", json!({ "command": found[0]["command"], "arguments": found[0]["arguments"] }))
+        .expect("done");
+    let said = eventually("an explanation", || {
+        window.status();
+        window.client.said.first().cloned()
+    });
+    assert!(!said.trim().is_empty() && !said.starts_with("infill: explain: "), "{said}");
 }
 
 #[test]

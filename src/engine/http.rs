@@ -31,6 +31,7 @@ use tokio::sync::{mpsc, watch};
 
 mod api;
 mod ask;
+mod chat;
 mod probe;
 pub mod tail;
 pub mod template;
@@ -288,7 +289,9 @@ impl Remote {
         match self.probe().await {
             Ok(found) => {
                 tracing::info!(model = found.model, api = ?found.api, template = found.template.as_ref().map(|t| &t.name), "{} is known", self.host);
-                self.known.send_replace(Known::Found(Arc::new(found)));
+                let found = Arc::new(found);
+                self.known.send_replace(Known::Found(found.clone()));
+                self.learn_chat(found).await;
             }
             Err(error) => {
                 tracing::warn!("{} cannot be used", self.host);
@@ -296,6 +299,22 @@ impl Remote {
                 self.failed(error);
             }
         }
+    }
+
+    /// Whether it converses is asked when it is known already: no suggestion waits for that.
+    async fn learn_chat(&self, found: Arc<Found>) {
+        if !self.converses(&found).await {
+            return;
+        }
+        let mut more = (*found).clone();
+        more.info.chat = true;
+        self.known.send_if_modified(|known| {
+            let same = matches!(known, Known::Found(known) if Arc::ptr_eq(known, &found));
+            if same {
+                *known = Known::Found(Arc::new(more));
+            }
+            same
+        });
     }
 
     /// What was known no longer holds.

@@ -126,6 +126,11 @@ impl Engine for Shared {
     }
 }
 
+/// How long it is left alone after so many failures in a row.
+fn pause(failures: u32) -> Duration {
+    PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LONGEST)
+}
+
 impl Inner {
     /// Keeps the window attached to a server, as long as the window lives.
     async fn keep(self: Arc<Self>) {
@@ -181,7 +186,7 @@ impl Inner {
     /// Meanwhile every request is answered with the error.
     async fn pause(&self, failures: u32, error: EngineError) {
         self.link.send_replace(Line::State(State::Failed(error)));
-        tokio::time::sleep(PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LONGEST)).await;
+        tokio::time::sleep(pause(failures)).await;
     }
 
     fn stopped(&self) -> EngineError {
@@ -231,5 +236,16 @@ impl Inner {
         }
         // It ended before its end.
         Err(self.stopped())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_have_an_end() {
+        let pauses: Vec<u64> = [0, 1, 2, 3, 8, 9, 1000].map(|failures| pause(failures).as_millis() as u64).to_vec();
+        assert_eq!(pauses, [250, 250, 500, 1000, 32_000, 60_000, 60_000]);
     }
 }

@@ -6,6 +6,7 @@
 //! ```
 use super::session::Pending;
 use crate::document::{Encoding, Eol, Snapshot};
+use crate::instruct::fenced;
 use crate::suggest::Suggestion;
 use serde_json::{Value, json};
 
@@ -84,13 +85,6 @@ fn label(text: &str) -> String {
     if more { format!("{head} …") } else { head }
 }
 
-/// A code block that survives back quotes in the code.
-fn fenced(text: &str, language: &str) -> String {
-    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
-    let fence = "`".repeat(longest.max(2) + 1);
-    format!("{fence}{language}\n{text}\n{fence}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,11 +94,5 @@ mod tests {
         assert_eq!(label("a(b)"), "a(b)");
         assert_eq!(label("if x {\n    y\n}"), "if x { …");
         assert_eq!(label(&"é".repeat(100)).chars().count(), LABEL + 2);
-    }
-
-    #[test]
-    fn fences_are_longer_than_what_they_hold() {
-        assert_eq!(fenced("a", "rust"), "```rust\na\n```");
-        assert!(fenced("```", "markdown").starts_with("````markdown"));
     }
 }

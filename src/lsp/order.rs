@@ -65,6 +65,16 @@ impl<S> Ordered<S> {
                 self.session.cursor_moved(params);
                 None
             }
+            "workspace/executeCommand" => {
+                self.session.act(params);
+                None
+            }
+            "window/workDoneProgress/cancel" => {
+                self.session.cancel_act(params);
+                None
+            }
+            "textDocument/codeAction" if request.id().is_some() => Some(self.session.offer(params)),
+            "codeAction/resolve" if request.id().is_some() => Some(self.session.resolve(params)),
             "textDocument/inlineCompletion" if request.id().is_some() => Some(self.session.ask(Kind::Inline, params)),
             "textDocument/completion" if request.id().is_some() => Some(self.session.ask(Kind::Items, params)),
             _ => None,

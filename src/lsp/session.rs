@@ -4,6 +4,7 @@
 //! open, change, ask, close    synchronous, in wire order, under one lock that is never held across an await
 //! outcome(ticket)             the only thing that waits
 //! ```
+use super::actions::Abilities;
 use super::items;
 use super::pace::Pace;
 use super::wire::{
@@ -24,7 +25,9 @@ use tower_lsp::jsonrpc::{Error, Request, Response, Result};
 use tower_lsp::lsp_types::MessageType;
 use workspace::Folders;
 
+mod actions;
 mod parsing;
+mod progress;
 mod said;
 mod status;
 mod told;
@@ -55,6 +58,8 @@ struct State {
     encoding: Encoding,
     client_inline: bool,
     can_pull: bool,
+    /// What the client can do with actions.
+    abilities: Abilities,
     /// The client shows `infill/didChangeStatus`.
     wants_status: bool,
     parent: Option<i32>,
@@ -78,6 +83,10 @@ struct State {
 pub struct Session {
     state: Mutex<State>,
     tickets: dashmap::DashMap<u64, oneshot::Receiver<Result<Value>>>,
+    /// Actions under way, by the token of their progress: told when they are cancelled.
+    acts: dashmap::DashMap<String, Arc<tokio::sync::Notify>>,
+    /// Where an explanation is on the disk.
+    explanation: OnceLock<std::path::PathBuf>,
     options: super::Options,
     client: OnceLock<Client>,
     workspace: Arc<Workspace>,
@@ -96,6 +105,7 @@ impl Session {
             encoding: Encoding::Utf16,
             client_inline: false,
             can_pull: false,
+            abilities: Abilities::default(),
             wants_status: false,
             parent: None,
             config,
@@ -111,10 +121,10 @@ impl Session {
             said: options.problem.iter().cloned().collect(),
             to_say: options.problem.iter().map(|p| (MessageType::ERROR, p.clone())).collect(),
         };
-        let (state, tickets) = (Mutex::new(state), dashmap::DashMap::new());
+        let (state, tickets, acts) = (Mutex::new(state), dashmap::DashMap::new(), dashmap::DashMap::new());
         let (news, exit) = (tokio::sync::Notify::new(), tokio::sync::Notify::new());
         let (client, workspace, folders, begun) = (OnceLock::new(), Arc::default(), Folders::default(), Instant::now());
-        Arc::new(Session { state, tickets, options, client, workspace, folders, begun, news, exit })
+        Arc::new(Session { state, tickets, acts, explanation: OnceLock::new(), options, client, workspace, folders, begun, news, exit })
     }
 
     /// A panic elsewhere must not silence the editor: the state is kept consistent at each step.
@@ -131,6 +141,7 @@ impl Session {
         let capabilities = &params["capabilities"];
         state.encoding = negotiate(&capabilities["general"]["positionEncodings"]);
         state.client_inline = capabilities["textDocument"]["inlineCompletion"].is_object();
+        state.abilities = Abilities::read(capabilities);
         state.can_pull = capabilities["workspace"]["configuration"] == json!(true);
         state.wants_status = capabilities["experimental"]["infill"]["status"] == json!(true);
         state.parent = params["processId"].as_i64().and_then(|p| i32::try_from(p).ok());
@@ -162,6 +173,11 @@ impl Session {
 
     pub fn can_pull_settings(&self) -> bool {
         self.lock().can_pull
+    }
+
+    /// Whether actions are to be resolved, rather than done as commands.
+    pub fn resolves_actions(&self) -> bool {
+        self.lock().abilities.wants_resolve()
     }
 
     pub fn parent(&self) -> Option<i32> {
@@ -362,6 +378,7 @@ impl Session {
     /// An ask is over for its client: answered, or cancelled.
     pub fn forget(self: &Arc<Self>, ticket: u64) {
         self.tickets.remove(&ticket);
+        self.stop_act_of(ticket);
         let mut state = self.lock();
         if let Some(pending) = state.asks.remove(&ticket)
             && let Some(doc) = state.docs.get_mut(&pending.uri)
@@ -463,6 +480,8 @@ impl Session {
     /// The client is gone: nothing is waited for any more.
     pub fn hang_up(&self) {
         self.folders.stop();
+        self.stop_acts();
+        self.forget_explanation();
         let mut state = self.lock();
         state.running.drain().for_each(|(_, task)| task.abort());
         state.asks.clear();

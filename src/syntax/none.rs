@@ -27,6 +27,14 @@ impl Syntax {
         match *self {}
     }
 
+    pub fn enclosing(&self, _: &Rope, _: Range<usize>) -> Option<Range<usize>> {
+        match *self {}
+    }
+
+    pub fn bare(&self, _: &Rope, _: Range<usize>) -> String {
+        match *self {}
+    }
+
     pub fn imports(&self, _: &Rope, _: usize) -> Vec<Range<usize>> {
         match *self {}
     }

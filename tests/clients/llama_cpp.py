@@ -9,6 +9,8 @@ server's own figures, `timings.prompt_n` and `timings.cache_n`, out of each answ
 - the suggestions equal those of infill's own engine on the same model, as far as both have one,
 - text that holds a marker of the model's is completed, and the marker is text there.
 
+- the model's code actions are there when the server has a chat template, and only then, and an explanation comes.
+
 With the layout "psm" (a fresh split at each key, what other clients send) the same keys are typed for comparison.
 """
 
@@ -19,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -70,7 +73,10 @@ def main(path):
 TYPED = "        del self.records[name]\n        os.remove(os.path.join(self.path, name))"
 
 
-def start_llama(model):
+TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n\n{% endfor %}{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}"
+
+
+def start_llama(model, template=None):
     import xllamacpp as xl
 
     p = xl.CommonParams()
@@ -80,6 +86,8 @@ def start_llama(model):
     p.cpuparams.n_threads = 1
     p.cpuparams_batch.n_threads = 1
     p.warmup = False
+    if template:
+        p.chat_template, p.use_jinja = template, True
     return xl.Server(p)
 
 
@@ -133,7 +141,7 @@ class Lsp:
     def __init__(self, binary, variables):
         base = {"PATH": "/usr/bin:/bin", "HOME": tempfile.mkdtemp(), "INFILL_COMPLETION_SHOW_THRESHOLD": "off"}
         self.process = subprocess.Popen([binary, "lsp"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=base | variables)
-        self.number, self.text, self.version = 0, BEFORE + AFTER, 1
+        self.number, self.text, self.version, self.said = 0, BEFORE + AFTER, 1, []
         self.line, self.column = BEFORE.count("\n"), 0
         capabilities = {"textDocument": {"inlineCompletion": {}}, "general": {"positionEncodings": ["utf-32"]}}
         self.call("initialize", {"capabilities": capabilities, "processId": None})
@@ -160,6 +168,8 @@ class Lsp:
             if not length:
                 sys.exit("infill has ended: " + self.process.stderr.read().decode())
             message = json.loads(self.process.stdout.read(length))
+            if message.get("method") == "window/showMessage":
+                self.said.append(message["params"]["message"])
             if message.get("id") == self.number and "method" not in message:
                 if "error" in message:
                     sys.exit(f"{method}: {message['error']}")
@@ -183,6 +193,25 @@ class Lsp:
         told = self.process.stderr.read().decode()
         if "WARN" in told or self.process.wait():
             sys.exit(f"infill says: {told}")
+
+
+def explained(binary, llama):
+    """The code actions that are offered in the end, and what comes of an explanation."""
+    lsp = Lsp(binary, {"INFILL_ENGINE_URL": llama.listening_address})
+    wanted = {"textDocument": {"uri": "file:///store.py"}, "range": {"start": {"line": 4, "character": 0}, "end": {"line": 11, "character": 0}}, "context": {"diagnostics": []}}
+    offered = []
+    for _ in range(50):
+        offered = lsp.call("textDocument/codeAction", wanted)
+        if offered:
+            break
+        time.sleep(0.1)
+    if offered:
+        lsp.call("workspace/executeCommand", {"command": offered[0]["command"], "arguments": offered[0]["arguments"]})
+    while offered and not lsp.said:
+        lsp.call("infill/status", None)
+        time.sleep(0.1)
+    lsp.close()
+    return [action["title"] for action in offered], lsp.said
 
 
 def type_all(binary, variables, report=False):
@@ -247,6 +276,11 @@ def main():
         failures.append("llama.cpp suggests something else")
     if done.returncode or not done.stdout.strip() or sent.count(hole[0]) != 1:
         failures.append(f"a marker in the text: {done.stderr}")
+    base = explained(a.infill, llama)
+    chat = explained(a.infill, start_llama(a.model, TEMPLATE))
+    print(f"actions without a chat template: {base[0]}; with one: {chat[0]}, which says {chat[1][0][:60]!r}")
+    if base[0] or chat[0] != ["infill: explain"] or chat[1][0].startswith("infill: "):
+        failures.append(f"actions: {base}, {chat}")
     proxy.shutdown()
     sys.exit("\n".join(failures) or 0)
 

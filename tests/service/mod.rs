@@ -92,7 +92,8 @@ impl Drop for Service {
 
 impl Ask {
     pub fn is_probe(&self) -> bool {
-        self.body["prompt"].as_str().is_some_and(|p| p.contains("def read_lines"))
+        self.path == "/v1/chat/completions" && self.body["stream"] == false
+            || self.body["prompt"].as_str().is_some_and(|p| p.contains("def read_lines"))
     }
 }
 

@@ -5,11 +5,12 @@
 //! openai     POST /v1/completions   { prompt: "<｜fim▁begin｜>…" or ids }                 data: { choices: [{ text }], usage }
 //! ollama     POST /api/generate     { prompt, raw: true }                               { response, done }, a line each
 //! deepseek   POST /beta/completions { prompt: prefix + tail, suffix }                   as openai
+//! all        POST /v1/chat/completions { messages }                                     data: { choices: [{ delta: { content } }] }
 //! ```
 use super::Found;
 use super::tail::grammar;
 use crate::config::Api;
-use crate::engine::{Finish, Request};
+use crate::engine::{Finish, Request, Turn};
 use serde_json::{Value, json};
 
 /// A prompt, as the server takes it.
@@ -83,6 +84,24 @@ pub fn body(found: &Found, prompt: Prompt, wish: &Wish) -> Value {
     body["stream"] = true.into();
     if let (Value::Object(body), Value::Object(prompt)) = (&mut body, prompt) {
         body.extend(prompt);
+    }
+    body
+}
+
+/// The path of conversations: one for all.
+pub const CHAT: &str = "v1/chat/completions";
+
+/// The body of a conversation, which the server renders with the model's own template.
+pub fn chat(found: &Found, turns: &[Turn], request: &Request) -> Value {
+    let messages: Vec<Value> = turns.iter().map(|turn| json!({ "role": turn.role, "content": turn.text })).collect();
+    let stop: Vec<&String> = request.stop.iter().filter(|s| !s.is_empty()).take(STOPS).collect();
+    let mut body =
+        json!({ "model": found.model, "messages": messages, "max_tokens": request.max_tokens.max(1), "temperature": 0.0, "stream": true });
+    if !found.bare {
+        body["stream_options"] = json!({ "include_usage": true });
+    }
+    if !stop.is_empty() {
+        body["stop"] = json!(stop);
     }
     body
 }
@@ -173,7 +192,7 @@ fn ollama(value: &Value) -> Option<Chunk> {
 fn openai(value: &Value) -> Option<Chunk> {
     let choices = value.get("choices")?.as_array()?;
     let choice = choices.first().unwrap_or(&Value::Null);
-    let text = choice["text"].as_str().unwrap_or_default().to_owned();
+    let text = choice["text"].as_str().or_else(|| choice["delta"]["content"].as_str()).unwrap_or_default().to_owned();
     let tokens = choice["logprobs"]["token_logprobs"].as_array();
     let logprob = tokens.map_or(0.0, |all| all.iter().filter_map(Value::as_f64).sum::<f64>());
     let finish = choice["finish_reason"].as_str().map(|r| if r == "length" { Finish::Length } else { Finish::Stop });
@@ -209,6 +228,8 @@ mod tests {
             r#"data: {"choices":[{"text":"b","finish_reason":"stop","logprobs":{"token_logprobs":[-1.0,-2.0]}}],"usage":{"prompt_tokens":9,"prompt_tokens_details":{"cached_tokens":8}}}"#,
         );
         assert_eq!((vllm.text.as_str(), vllm.logprob, vllm.reused, vllm.prompt_tokens), ("b", -3.0, Some(8), Some(9)));
+        let said = read(Api::OpenAi, r#"data: {"choices":[{"delta":{"content":"c"},"finish_reason":null}]}"#);
+        assert_eq!((said.text.as_str(), said.finish), ("c", None));
         assert!(read(Api::OpenAi, "data: [DONE]").last);
         assert_eq!(read(Api::DeepSeek, r#"data: {"choices":[],"usage":{"prompt_cache_hit_tokens":64}}"#).reused, Some(64));
         assert_eq!(read(Api::Ollama, r#"{"response":"c","done":false}"#).text, "c");

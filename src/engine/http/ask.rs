@@ -9,9 +9,9 @@ use super::template::Piece;
 use super::wire::{Lines, Odd, Refused};
 use super::{Found, Remote, lock};
 use crate::config::Api;
-use crate::engine::{EngineError, Event, Finish, Miss, Request, Usage};
+use crate::engine::{EngineError, Event, Finish, Form, Miss, Request, Usage};
 use crate::hub::problem;
-use reqwest::Method;
+use reqwest::{Method, Response};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
@@ -23,15 +23,15 @@ const KEPT: usize = 16;
 const WIDEST: usize = 64;
 
 /// How an attempt ended.
-enum Ended {
+pub(super) enum Ended {
     Done(Finish),
     /// The answer does not begin with what the user has typed.
     Disagrees,
 }
 
-/// What an attempt has cost, by the server's own count.
-#[derive(Default)]
-struct Tally {
+/// What an attempt has cost, by the server's own count; and where its text goes.
+pub(super) struct Tally<'a> {
+    to: &'a UnboundedSender<Event>,
     prompt_tokens: usize,
     reused: usize,
     generated: usize,
@@ -40,7 +40,12 @@ struct Tally {
     first: Option<Instant>,
 }
 
-impl Tally {
+impl<'a> Tally<'a> {
+    fn new(to: &'a UnboundedSender<Event>) -> Tally<'a> {
+        let (prompt_tokens, reused, generated, pieces, bytes, first) = Default::default();
+        Tally { to, prompt_tokens, reused, generated, pieces, bytes, first }
+    }
+
     fn take(&mut self, chunk: &Chunk) {
         self.prompt_tokens = chunk.prompt_tokens.unwrap_or(self.prompt_tokens);
         self.reused = chunk.reused.unwrap_or(self.reused);
@@ -55,51 +60,45 @@ impl Remote {
     pub(super) async fn answer(self: &Arc<Self>, request: &Request, to: &UnboundedSender<Event>) -> Result<(Finish, Usage), EngineError> {
         let begun = Instant::now();
         let found = self.ready().await?;
-        let mut tally = Tally::default();
+        let mut tally = Tally::new(to);
         let finish = if request.max_tokens == 0 && found.api == Api::DeepSeek {
             // Nobody waits for it, and it would be paid for.
             Finish::Length
         } else {
-            self.attempts(&found, request, to, &mut tally).await?
+            self.attempts(&found, request, &mut tally).await?
         };
         Ok((finish, self.usage(request, &tally, begun)))
     }
 
-    async fn attempts(
-        &self,
-        found: &Found,
-        request: &Request,
-        to: &UnboundedSender<Event>,
-        tally: &mut Tally,
-    ) -> Result<Finish, EngineError> {
+    async fn attempts(&self, found: &Found, request: &Request, tally: &mut Tally<'_>) -> Result<Finish, EngineError> {
+        if let Form::Chat(turns) = &request.form {
+            return self.converse(found, turns, request, tally).await.map_err(|refused| self.told(refused, request));
+        }
         let deepseek = found.template.as_ref().is_none_or(|t| t.deepseek);
         let whole = request.tail.len();
         let cut = settled(&request.tail, deepseek);
         for at in [cut, whole] {
-            match self.attempt(found, request, at, to, tally).await {
+            match self.attempt(found, request, at, tally).await {
                 Ok(Ended::Done(finish)) => return Ok(finish),
                 Ok(Ended::Disagrees) => tracing::debug!("the model would write another word"),
-                Err(mut refused) => {
-                    leave_out(&mut refused.error, request);
-                    if refused.status.is_none_or(|status| status == 404) {
-                        // It is gone, or another program listens there now: it is asked again what it is.
-                        self.failed(refused.error.clone());
-                    }
-                    return Err(refused.error);
-                }
+                Err(refused) => return Err(self.told(refused, request)),
             }
         }
         Ok(Finish::Stop)
     }
 
-    async fn attempt(
-        &self,
-        found: &Found,
-        request: &Request,
-        at: usize,
-        to: &UnboundedSender<Event>,
-        tally: &mut Tally,
-    ) -> Result<Ended, Refused> {
+    /// A failure as the user hears it.
+    fn told(&self, mut refused: Refused, request: &Request) -> EngineError {
+        leave_out(&mut refused.error, request);
+        let chat = matches!(request.form, Form::Chat(_));
+        if refused.status.map_or(true, |status| status == 404 && !chat) {
+            // It is gone, or another program listens there now: it is asked again what it is.
+            self.failed(refused.error.clone());
+        }
+        refused.error
+    }
+
+    async fn attempt(&self, found: &Found, request: &Request, at: usize, tally: &mut Tally<'_>) -> Result<Ended, Refused> {
         let (sent, held) = request.tail.split_at_checked(at).unwrap_or((&request.tail, ""));
         let prompt = match self.prompt(found, request, sent).await {
             // What the user's text holds says nothing about the server.
@@ -111,10 +110,24 @@ impl Remote {
         let answer = self.send(Method::POST, api::path(found.api), Some(&body)).await?;
         let ends = found.template.iter().flat_map(|t| t.ends.iter().copied().chain(t.markers()));
         let mut filter = Filter::new(held, request.stop.iter().map(String::as_str).chain(ends));
-        let limit = (request.max_tokens + held.len() + 16) * WIDEST;
+        let most = if request.max_tokens == 0 { 0 } else { request.max_tokens + held.len() };
+        self.follow(found, found.api, answer, &mut filter, most, tally).await
+    }
+
+    /// Passes an answer on as it comes: at most about `most` tokens, and no text where that is 0.
+    pub(super) async fn follow(
+        &self,
+        found: &Found,
+        api: Api,
+        answer: Response,
+        filter: &mut Filter<'_>,
+        most: usize,
+        tally: &mut Tally<'_>,
+    ) -> Result<Ended, Refused> {
+        let limit = (most + 16) * WIDEST;
         let (mut lines, mut finish) = (Lines::new(answer), None);
         while let Some(line) = lines.next().await.map_err(|odd| self.odd(odd))? {
-            let Some(chunk) = api::chunk(found.api, &line).map_err(|what| self.wrong(&what))? else { continue };
+            let Some(chunk) = api::chunk(api, &line).map_err(|what| self.wrong(&what))? else { continue };
             tally.take(&chunk);
             if let Some(said) = chunk.error {
                 return Err(self.failure(problem(format!("{} has failed ({said})", self.host), "look at its log")));
@@ -123,11 +136,11 @@ impl Remote {
                 let title = format!("{} serves another model now ({})", self.host, chunk.model.unwrap_or_default());
                 return Err(self.failure(problem(title, "the next suggestion is its")));
             }
-            if request.max_tokens > 0 && !chunk.text.is_empty() {
+            if most > 0 && !chunk.text.is_empty() {
                 match filter.push(&chunk.text, chunk.logprob) {
-                    Passed::Text(text, logprob) => tally.pass(to, text, logprob),
+                    Passed::Text(text, logprob) => tally.pass(text, logprob),
                     Passed::Stopped(text, logprob) => {
-                        tally.pass(to, text, logprob);
+                        tally.pass(text, logprob);
                         return Ok(Ended::Done(Finish::Stop));
                     }
                     Passed::Disagrees => return Ok(Ended::Disagrees),
@@ -141,10 +154,10 @@ impl Remote {
         }
         match (finish, filter.finish()) {
             (None, _) => Err(self.odd(Odd::Broken("its answer has no end".to_owned()))),
-            (Some(_), _) if request.max_tokens == 0 => Ok(Ended::Done(Finish::Length)),
+            (Some(_), _) if most == 0 => Ok(Ended::Done(Finish::Length)),
             (Some(_), Passed::Disagrees) => Ok(Ended::Disagrees),
             (Some(finish), Passed::Text(text, logprob) | Passed::Stopped(text, logprob)) => {
-                tally.pass(to, text, logprob);
+                tally.pass(text, logprob);
                 Ok(Ended::Done(finish))
             }
         }
@@ -189,7 +202,7 @@ impl Remote {
         }
     }
 
-    fn refused_for(&self, marker: &str) -> Refused {
+    pub(super) fn refused_for(&self, marker: &str) -> Refused {
         let title = format!("The text around the cursor holds {marker}, which {} would take for the model's own", self.host);
         let error =
             problem(title, "there is no suggestion there; vLLM and llama.cpp can tell them apart, and so can the model on this machine");
@@ -247,12 +260,12 @@ impl Remote {
     }
 }
 
-impl Tally {
-    fn pass(&mut self, to: &UnboundedSender<Event>, text: String, logprob: f32) {
+impl Tally<'_> {
+    fn pass(&mut self, text: String, logprob: f32) {
         if !text.is_empty() {
             self.first.get_or_insert_with(Instant::now);
             // Who has hung up is noticed elsewhere.
-            let _ = to.send(Event::Text { text, logprob });
+            let _ = self.to.send(Event::Text { text, logprob });
         }
     }
 }
@@ -264,9 +277,12 @@ const QUOTE: usize = 12;
 fn leave_out(error: &mut EngineError, request: &Request) {
     let Some((title, said)) = error.title.split_once(" (") else { return };
     let said: Vec<char> = said.chars().collect();
+    let turns = if let Form::Chat(turns) = &request.form { turns.as_slice() } else { &[] };
+    let texts: Vec<&String> =
+        [&request.prefix, &request.suffix, &request.tail].into_iter().chain(turns.iter().map(|turn| &turn.text)).collect();
     let quotes = |window: &[char]| {
         let window: String = window.iter().collect();
-        [&request.prefix, &request.suffix, &request.tail].iter().any(|text| text.contains(&window))
+        texts.iter().any(|text| text.contains(&window))
     };
     if said.windows(QUOTE).any(quotes) {
         error.title = format!("{title} (its words repeat the text around the cursor, and are left out)");
@@ -289,6 +305,7 @@ fn apart<'a>(text: &'a str, markers: &[&str]) -> Vec<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::{Role, Turn};
 
     #[test]
     fn errors_do_not_repeat_code() {
@@ -300,6 +317,10 @@ mod tests {
         };
         assert_eq!(left("x has failed (500: out of memory)"), "x has failed (500: out of memory)");
         assert!(left("x has failed (500: in password = 'tiger')").ends_with("left out)"));
+        let form = Form::Chat(vec![Turn { role: Role::User, text: "token = 'lion' * 3".into() }]);
+        let mut error = problem("x has failed (500: token = 'lion')", "look");
+        leave_out(&mut error, &Request { form, ..Request::default() });
+        assert!(error.title.ends_with("left out)"), "{error}");
     }
 
     #[test]

@@ -6,18 +6,17 @@
 //! didChangeWatchedFiles                  one file again; all of them when an ignore file has changed
 //! ```
 //! No file is read where a key waits for it.
+use super::progress::Bar;
 use super::{Session, State};
 use crate::context::rules::Rules;
 use crate::context::walk::{self, Summary, key};
 use crate::engine::{EngineError, Finish};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tower_lsp::Client;
-use tower_lsp::lsp_types::notification::Progress;
-use tower_lsp::lsp_types::request::{RegisterCapability, WorkDoneProgressCreate};
+use tower_lsp::lsp_types::request::RegisterCapability;
 use tower_lsp::lsp_types::{self as lsp, Url};
 
 /// The folders of a client, and the rules for each.
@@ -105,7 +104,7 @@ impl Folder {
     }
 }
 
-fn path_of(uri: &str) -> Option<PathBuf> {
+pub(super) fn path_of(uri: &str) -> Option<PathBuf> {
     Url::parse(uri).ok().filter(|url| url.scheme() == "file")?.to_file_path().ok()
 }
 
@@ -211,7 +210,7 @@ impl Session {
     }
 
     /// A text that is no file has been typed into this editor; a file outside of all folders is judged by its folder.
-    fn may_be_seen(&self, uri: &str) -> bool {
+    pub(super) fn may_be_seen(&self, uri: &str) -> bool {
         let Some(path) = path_of(uri) else { return true };
         match self.folders.of(&path) {
             Some(folder) => folder.rules.explain(&path).is_ok(),
@@ -220,6 +219,12 @@ impl Session {
                 .and_then(|folder| Rules::new(folder, &self.lock().config.exclude).ok())
                 .is_some_and(|r| r.explain(&path).is_ok()),
         }
+    }
+
+    /// The workspace folder that a file is in, else its own.
+    pub(super) fn root(&self, path: &Path) -> PathBuf {
+        let own = || path.parent().unwrap_or(path).to_owned();
+        self.folders.of(path).map_or_else(own, |folder| folder.rules.root().to_owned())
     }
 
     /// Why the text of a document is not sent to the engine, where that is on another machine and the rules forbid it.
@@ -314,41 +319,23 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// How long a client may take to take note of a token.
-const ANSWER: Duration = Duration::from_secs(2);
-
-/// Progress, for clients that show it.
+/// Progress of a walk, for clients that show it; from its thread.
 struct Show {
-    client: Client,
-    token: lsp::NumberOrString,
+    bar: Bar,
     runtime: tokio::runtime::Handle,
 }
 
 impl Show {
     fn begin(client: Client, runtime: &tokio::runtime::Handle) -> Show {
-        static TOKENS: AtomicU64 = AtomicU64::new(1);
-        let token = lsp::NumberOrString::String(format!("infill-index-{}", TOKENS.fetch_add(1, Ordering::Relaxed)));
-        let show = Show { client, token, runtime: runtime.clone() };
-        let begin = lsp::WorkDoneProgressBegin { title: "infill: reading the workspace".into(), ..Default::default() };
-        let (client, token) = (show.client.clone(), show.token.clone());
-        // The token must be known before it is used; a client that does not answer sees none of it.
-        let made = client.send_request::<WorkDoneProgressCreate>(lsp::WorkDoneProgressCreateParams { token });
-        show.runtime.block_on(async { tokio::time::timeout(ANSWER, made).await }).ok();
-        show.send(lsp::WorkDoneProgress::Begin(begin));
-        show
+        let bar = runtime.block_on(Bar::begin(client, Bar::token("index"), "infill: reading the workspace", false));
+        Show { bar, runtime: runtime.clone() }
     }
 
     fn report(&self, seen: &Summary) {
-        let message = Some(format!("{} files", seen.files));
-        self.send(lsp::WorkDoneProgress::Report(lsp::WorkDoneProgressReport { message, ..Default::default() }));
+        self.runtime.block_on(self.bar.report(&format!("{} files", seen.files)));
     }
 
     fn end(&self, files: usize) {
-        self.send(lsp::WorkDoneProgress::End(lsp::WorkDoneProgressEnd { message: Some(format!("{files} files")) }));
-    }
-
-    fn send(&self, progress: lsp::WorkDoneProgress) {
-        let params = lsp::ProgressParams { token: self.token.clone(), value: lsp::ProgressParamsValue::WorkDone(progress) };
-        self.runtime.block_on(self.client.send_notification::<Progress>(params));
+        self.runtime.block_on(self.bar.end(&format!("{files} files")));
     }
 }

