@@ -3,7 +3,7 @@
 //! ```
 //! use infill::instruct::home::{Home, home};
 //! use std::path::Path;
-//! let there = |path: &Path| path.ends_with("tests");
+//! let there = |path: &Path| path == Path::new("/w/tests");
 //! let found = home(Path::new("/w/shop/tax.py"), "python", Path::new("/w"), &there);
 //! assert_eq!(found, Some(Home::File("/w/tests/test_tax.py".into())));
 //! assert_eq!(home(Path::new("/w/src/tax.rs"), "rust", Path::new("/w"), &there), Some(Home::Inside));
