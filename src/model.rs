@@ -49,6 +49,10 @@ pub trait Backend: Send {
     fn together(&self) -> usize {
         1
     }
+    /// Fewest tokens of a prompt that are worth a pass: with fewer it costs about the same.
+    fn worthwhile(&self) -> usize {
+        16
+    }
     /// Runs the parts of several sequences, in one pass where that is cheaper; the logits of each, as [`Backend::forward`] gives them. No block
     /// that one part writes may be in the table of another.
     fn batch(&mut self, parts: &[Part<'_>]) -> anyhow::Result<Vec<Vec<f32>>> {

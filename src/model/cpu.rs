@@ -147,6 +147,10 @@ impl Backend for Cpu {
         self.pool.block_bytes()
     }
 
+    fn worthwhile(&self) -> usize {
+        worthwhile(self.config.experts, self.config.chosen)
+    }
+
     fn forward(&mut self, table: &[BlockId], start: usize, tokens: &[u32], rows: usize) -> anyhow::Result<Vec<f32>> {
         self.check(table, start, tokens, rows)?;
         let table = &table[..(start + tokens.len()).div_ceil(BLOCK)];
@@ -173,6 +177,12 @@ impl Backend for Cpu {
     fn copy_block(&mut self, from: BlockId, to: BlockId, slots: usize) {
         self.pool.copy(from, to, slots.min(BLOCK));
     }
+}
+
+/// A pass reads nearly every expert, also for few tokens: with about [`ROWS`] rows for each, multiplying takes as long as reading.
+fn worthwhile(experts: usize, chosen: usize) -> usize {
+    const ROWS: usize = 6;
+    (ROWS * experts / chosen.max(1)).next_multiple_of(BLOCK).clamp(16, PIECE)
 }
 
 impl Run {

@@ -261,9 +261,10 @@ impl Machine {
         loads
     }
 
-    /// As many tokens as take about a tenth of a second, so that a cancel is seen soon on any machine.
+    /// As many tokens as take about a tenth of a second, so that a cancel is seen soon on any machine; but no pass for so few
+    /// that the prompt would take several times as long.
     fn chunk(&self) -> usize {
-        ((self.pace / 10.0) as usize).max(16).min(self.options.chunk.max(1))
+        ((self.pace / 10.0) as usize).max(self.backend.worthwhile()).min(self.options.chunk.max(1))
     }
 
     /// Blocks for what a group runs; else who found none.

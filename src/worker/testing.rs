@@ -70,12 +70,26 @@ pub struct TestModel {
     pub ahead: bool,
     /// Tokens that it takes in one pass, as a GPU does.
     pub together: usize,
+    /// Tokens that are worth a pass.
+    pub worthwhile: usize,
+    /// What a pass takes.
+    pub pause: std::time::Duration,
     pub probe: Arc<Probe>,
 }
 
 impl TestModel {
     pub fn new(vocab: usize, blocks: usize, rule: Rule) -> TestModel {
-        TestModel { pool: vec![None; blocks * BLOCK], vocab, context: 4096, rule, ahead: false, together: 1, probe: Arc::default() }
+        TestModel {
+            pool: vec![None; blocks * BLOCK],
+            vocab,
+            context: 4096,
+            rule,
+            ahead: false,
+            together: 1,
+            worthwhile: 16,
+            pause: std::time::Duration::ZERO,
+            probe: Arc::default(),
+        }
     }
 
     fn slot(table: &[BlockId], at: usize) -> usize {
@@ -115,8 +129,13 @@ impl Backend for TestModel {
         BLOCK * 16
     }
 
+    fn worthwhile(&self) -> usize {
+        self.worthwhile
+    }
+
     fn forward(&mut self, table: &[BlockId], start: usize, tokens: &[u32], rows: usize) -> anyhow::Result<Vec<f32>> {
         self.probe.pass();
+        std::thread::sleep(self.pause);
         assert!(!self.probe.panic.swap(false, SeqCst), "a panic that the test asked for");
         anyhow::ensure!(!self.probe.fail.swap(false, SeqCst), "a failure that the test asked for");
         self.probe.tokens.fetch_add(tokens.len(), SeqCst);

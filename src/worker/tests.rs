@@ -291,6 +291,23 @@ fn a_dropped_answer_stops_the_work_and_keeps_what_was_done() {
 }
 
 #[test]
+fn a_slow_machine_prefills_in_chunks_that_are_worth_a_pass() {
+    // A pass takes a fifth of a second, whatever is in it: after the first, the pace asks for as few tokens as may be.
+    let passes = |worthwhile| {
+        let mut model = TestModel::new(VOCAB, 128, chaotic());
+        (model.worthwhile, model.pause) = (worthwhile, std::time::Duration::from_millis(200));
+        let probe = model.probe.clone();
+        let worker = Worker::spawn(Box::new(model), TOKENS.clone(), Options { cache_blocks: 128, ..Options::default() });
+        let got = ask(&worker, Request { max_tokens: 0, ..request(&"let ab\n".repeat(60), "", "") });
+        (got.usage().computed, probe.passes.load(SeqCst))
+    };
+    let (computed, large) = passes(64);
+    assert_eq!(large, computed.div_ceil(64));
+    let (computed, small) = passes(16);
+    assert!(small > computed / 32, "{small} passes for {computed} tokens");
+}
+
+#[test]
 fn background_work_gives_way_and_is_resumed() {
     let (long, other) = ("let ab\n".repeat(60), "x1\n".repeat(10));
     let background = Request { max_tokens: 20, priority: Priority::Background, ..request(&long, "", "") };
