@@ -136,7 +136,17 @@ async fn what_is_offered_follows_the_selection_and_the_wish() {
     assert_eq!(titles(&actions(&mut c, URI, range((3, 0), (6, 0)), json!({ "diagnostics": [] })).await), all);
     let idle = json!({ "diagnostics": [], "triggerKind": 2 });
     assert!(actions(&mut c, URI, range((4, 5), (4, 5)), idle).await.is_empty(), "no light bulb at each place");
-    assert_eq!(titles(&actions(&mut c, URI, range((4, 5), (4, 5)), json!({ "diagnostics": [], "triggerKind": 1 })).await), all);
+    // What encloses a place is known when the file is parsed, which a busy machine does beside the answers.
+    let invoked = json!({ "diagnostics": [], "triggerKind": 1 });
+    let mut found = Vec::new();
+    for _ in 0..1000 {
+        found = actions(&mut c, URI, range((4, 5), (4, 5)), invoked.clone()).await;
+        if !found.is_empty() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(titles(&found), all);
     assert!(actions(&mut c, URI, range((1, 0), (1, 0)), json!({ "diagnostics": [] })).await.is_empty(), "nothing is there");
     for (only, expected) in [("quickfix", &all[..1]), ("refactor", &all[1..]), ("refactor.rewrite", &all[2..]), ("source", &all[..0])] {
         let found = actions(&mut c, URI, range((3, 0), (6, 0)), json!({ "diagnostics": [], "only": [only] })).await;
