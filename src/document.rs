@@ -126,10 +126,15 @@ impl Document {
 
     /// A snapshot with its syntax, where nobody waits at a keyboard: the parse takes the time that it takes.
     pub fn settled(mut self) -> Snapshot {
+        self.settle();
+        self.snapshot()
+    }
+
+    /// Waits for the parse.
+    pub fn settle(&mut self) {
         while let Some(job) = self.unparsed() {
             self.parsed(job.run());
         }
-        self.snapshot()
     }
 
     pub fn version(&self) -> i32 {

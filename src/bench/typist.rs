@@ -46,6 +46,8 @@ impl Iterator for Typist<'_> {
         self.version += 1;
         let change = Change { range: Some(range), text: step.inserted.clone() };
         let edits = self.document.apply(self.version, &[change], Encoding::Utf32);
+        // A busy machine would leave it to later, and the same keys would be answered otherwise.
+        self.document.settle();
         let cursor = edits.last().map_or(0, |e| e.start + e.inserted);
         let idle = self.last.is_some_and(|last| step.time - last >= IDLE);
         self.last = Some(step.time);
