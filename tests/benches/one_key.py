@@ -9,7 +9,7 @@
 Takes the first stretch of a typing trace (josephg/editing-traces) in which so many keys in a row stay within one function, with at
 least 6,000 characters before them and 2,000 behind, and sends these keys to each, one engine at a time on the same two threads. Ours goes
 through the real state machine (`infill bench trace --timed`), the others get what llama.vim sends. lite.gguf: `true_shape.py`.
-llama.cpp's usual mode computes the suffix at every key, so it gets only `--slow-keys` of them.
+llama.cpp computes the suffix at every key, in its suffix-first mode too once the window moves, so it gets only the first `--peer-keys`.
 """
 
 import argparse
@@ -106,7 +106,7 @@ def main():
     parser.add_argument("model")
     parser.add_argument("--trace", required=True)
     parser.add_argument("--keys", type=int, default=40)
-    parser.add_argument("--slow-keys", type=int, default=4, help="keys for llama.cpp's usual mode; 0 leaves it out")
+    parser.add_argument("--peer-keys", type=int, default=5, help="keys for llama.cpp, in each of its modes")
     parser.add_argument("--infill", default="target/release/infill")
     parser.add_argument("--llama", help="llama-server; without it only infill runs")
     parser.add_argument("--llama-options", default="--no-repack")
@@ -122,23 +122,25 @@ def main():
     part.write_text(json.dumps(trace))
     line = next(at for _, at, *_ in steps(trace))
     print(f"{options.keys} keys; the first at character {line:,} of {len(trace['startContent']):,}", flush=True)
-    # The way to the model in this process, so that the worker's own times are read.
-    env = os.environ | {"INFILL_MODEL": options.model, "INFILL_ENGINE_SHARED": "false", "RAYON_NUM_THREADS": str(options.threads)}
+    # The model in this process, so that the worker's own times are read. Random weights never end a line: two tokens are enough to time the first.
+    env = os.environ | {"INFILL_MODEL": options.model, "INFILL_ENGINE_SHARED": "false", "INFILL_COMPLETION_MAX_TOKENS": "2"}
+    env |= {"RAYON_NUM_THREADS": str(options.threads)}
     rows = [("infill", bench(options.infill, [str(part), "--timed", str(options.keys)], env)[0])]
     show(*rows[0])
-    peers = [("llama.cpp --spm-infill", ["--spm-infill"], options.keys), ("llama.cpp", [], options.slow_keys)]
-    for name, extra, keys in [p for p in peers if options.llama and p[2]]:
+    peers = [("llama.cpp --spm-infill", ["--spm-infill"]), ("llama.cpp", [])] if options.llama else []
+    for name, extra in peers:
         with Server(options, extra) as url:
             # nano answers beside it: its row costs nothing, and only the peer's is wanted.
             small = os.environ | {"INFILL_MODEL": "nano", "INFILL_ENGINE_SHARED": "false"}
-            rows.append((name, bench(options.infill, [str(part), "--timed", str(keys), "--against", url], small)[1]))
+            rows.append((name, bench(options.infill, [str(part), "--timed", str(options.peer_keys), "--against", url], small)[1]))
         show(*rows[-1])
     (options.out / "rows.json").write_text(json.dumps(dict(rows), indent=1))
 
 
 def show(name, row):
-    first, last = row["first_token_ms_p50"], row["first_token_ms_p95"]
-    print(f"{name:24} first token {first:8.0f} ms (p50) {last:8.0f} ms (p95), {row['tokens_p50']:.0f} tokens a key (mean {row['tokens_mean']:.0f}), {row['typed_chars']} keys", flush=True)
+    times = f"first token {row['first_token_ms_p50']:8.0f} ms (p50) {row['first_token_ms_p95']:8.0f} ms (p95)"
+    tokens = f"{row['tokens_p50']:.0f} tokens a key (p50), {row['tokens_mean']:.0f} (mean)"
+    print(f"{name:24} {times}, {tokens}, {row['typed_chars']} keys", flush=True)
 
 
 if __name__ == "__main__":
