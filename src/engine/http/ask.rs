@@ -91,7 +91,7 @@ impl Remote {
     fn told(&self, mut refused: Refused, request: &Request) -> EngineError {
         leave_out(&mut refused.error, request);
         let chat = matches!(request.form, Form::Chat(_));
-        if refused.status.map_or(true, |status| status == 404 && !chat) {
+        if refused.status.is_none_or(|status| status == 404 && !chat) {
             // It is gone, or another program listens there now: it is asked again what it is.
             self.failed(refused.error.clone());
         }
