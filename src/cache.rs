@@ -21,6 +21,7 @@ mod check;
 mod tests;
 
 use account::Evicted;
+pub use check::Place;
 
 /// Index of a block in the backend's latent pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

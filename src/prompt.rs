@@ -82,6 +82,10 @@ pub struct Hole {
     /// Most bytes that the context may take.
     room: usize,
     suffix: String,
+    /// Bytes of the document that the suffix was made from: with CRLF, more than it has.
+    taken: usize,
+    /// The suffix is all that follows: text that has come behind its end is news.
+    whole: bool,
     short: usize,
     tail: usize,
 }
@@ -116,11 +120,12 @@ impl Hole {
             }
         };
         let from = cursor + closers_at(text, cursor);
-        let suffix = text.text(from, (from + budget.suffix).min(text.rope.len_bytes()));
+        let (taken, whole) = (budget.suffix, from + budget.suffix >= text.rope.len_bytes());
+        let suffix = text.text(from, from + taken);
         let short = cut_at_line(&suffix, budget.short);
         let prefix = [&context.text, &outline, &text.text(start, anchor)].map(String::as_str).concat();
         let head = context.text.len() + outline.len();
-        Hole { start, anchor, prefix, head, context, room, suffix, short, tail: budget.tail }
+        Hole { start, anchor, prefix, head, context, room, suffix, taken, whole, short, tail: budget.tail }
     }
 
     /// The same split with another context.
@@ -149,7 +154,7 @@ impl Hole {
         if self.anchor > text.rope.len_bytes() || text.text(self.start, self.anchor) != self.prefix[self.head..] {
             return Err(Reanchor::Prefix);
         }
-        let after = text.text(cursor, cursor + self.suffix.len() + SLACK * 4);
+        let after = text.text(cursor, cursor + self.taken + SLACK * 4);
         if !self.suffix_holds(&after) {
             return Err(Reanchor::Suffix);
         }
@@ -193,7 +198,7 @@ impl Hole {
         let come: Vec<usize> = slack(after, |c| c.is_whitespace() || is_closer(c));
         let same = |come: usize, gone: usize| {
             let (now, frozen) = (&after[come..], &self.suffix[gone..]);
-            now.starts_with(frozen)
+            now.strip_prefix(frozen).is_some_and(|more| !self.whole || more.trim().is_empty())
         };
         come.iter().any(|&c| gone.iter().any(|&g| same(c, g)))
     }

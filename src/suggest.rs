@@ -8,62 +8,22 @@
 //! ```
 //! Events go in (`ask`, `text`, `done`, `edited`, `cancel`, `idle`), [`Action`]s come out; the caller performs them in
 //! order. Each ask gets exactly one `Answer`, `Supersede` or `Fail`, unless it was cancelled by its client.
-use crate::config::{Config, Layout, Lines};
+use crate::config::Layout;
 use crate::context::Neighbours;
 use crate::document::{Edit, Snapshot};
-use crate::engine::{EngineError, Finish, Info, Priority, Request};
-use crate::prompt::{Budget, Hole, Reanchor};
+use crate::engine::{EngineError, Finish, Priority, Request};
+use crate::prompt::{Hole, Reanchor};
 use balance::Kept;
 use live::{Draft, Live};
 use manners::{Plan, fit};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 mod balance;
 mod live;
 pub mod manners;
-
-/// Settings that shape suggestions.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    pub budget: Budget,
-    pub max_tokens: usize,
-    pub lines: Lines,
-    pub layout: Layout,
-    pub alternatives: usize,
-    /// Least probability of a first line that is shown unasked: the geometric mean over its tokens.
-    pub threshold: f32,
-    /// How long a suggestion may be parsed in its place before it is shown.
-    pub patience: Duration,
-}
-
-/// Where a key waits.
-const PATIENCE: Duration = Duration::from_millis(20);
-
-impl Settings {
-    /// `tokens` is the smaller of the configured window and what the model can hold beside its answer.
-    pub fn new(config: &Config, bytes_per_token: f32, context: usize) -> Settings {
-        let completion = &config.completion;
-        let room = context.saturating_sub(completion.max_tokens + 32);
-        Settings {
-            // Text may have more tokens a byte than the measured mean: leave a fifth.
-            budget: Budget::new(config.context.tokens.min(room * 4 / 5), bytes_per_token),
-            max_tokens: completion.max_tokens,
-            lines: completion.lines,
-            layout: completion.layout,
-            alternatives: completion.alternatives,
-            threshold: completion.show_threshold.least(None).unwrap_or_default(),
-            patience: PATIENCE,
-        }
-    }
-
-    /// For a loaded model, with what was learnt for it.
-    pub fn for_model(config: &Config, info: &Info) -> Settings {
-        let threshold = config.completion.show_threshold.least(info.show_threshold).unwrap_or_default();
-        Settings { threshold, ..Settings::new(config, info.bytes_per_token, info.context) }
-    }
-}
+mod settings;
+pub use settings::Settings;
 
 /// A client's request for a suggestion.
 #[derive(Clone, Debug)]

@@ -222,17 +222,22 @@ impl Machine {
             if deck.flights.is_empty() {
                 deck.job = Some(self.queue.next()?);
             }
-            match catch_unwind(AssertUnwindSafe(|| self.round(&mut deck))) {
-                Ok(true) => panics = 0,
-                Ok(false) => {}
-                Err(_) => {
-                    panics += 1;
-                    self.recover();
-                    deck.clear().for_each(|job| job.send(Event::Failed(panicked())));
-                }
-            }
+            self.step(&mut deck, &mut panics);
             if panics == 3 {
                 return Some(broken());
+            }
+        }
+    }
+
+    /// One round, whatever the backend does; counts its panics in a row.
+    fn step(&mut self, deck: &mut Deck, panics: &mut usize) {
+        match catch_unwind(AssertUnwindSafe(|| self.round(deck))) {
+            Ok(true) => *panics = 0,
+            Ok(false) => {}
+            Err(_) => {
+                *panics += 1;
+                self.recover();
+                deck.clear().for_each(|job| job.send(Event::Failed(panicked())));
             }
         }
     }

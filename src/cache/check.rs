@@ -4,8 +4,20 @@
 //! let cache = infill::cache::Cache::new(16, 4);
 //! assert_eq!(cache.check(), Ok(()));
 //! ```
-use super::{Cache, Node, ROOT};
+use super::{BlockId, Cache, Node, ROOT};
 use std::collections::HashMap;
+
+/// Where a block is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Free,
+    /// Handed out: who has it may write it.
+    Lent,
+    /// Read only; it stays while it is leased.
+    Tree {
+        leased: bool,
+    },
+}
 
 impl Cache {
     /// Every block is in exactly one place, links agree, leases cover their ancestors, the clock never runs backwards
@@ -24,6 +36,21 @@ impl Cache {
     /// Leases on nodes below the root, by number of leases; for tests that know how many they hold.
     pub fn leased_nodes(&self) -> usize {
         self.live().filter(|(_, node)| node.leases > 0).count()
+    }
+
+    /// Where a block is, for tests that hold tables.
+    pub fn place(&self, block: BlockId) -> Place {
+        let in_tree = self.live().find(|&(id, node)| id != ROOT && node.block == block);
+        match in_tree {
+            Some((_, node)) => Place::Tree { leased: node.leases > 0 },
+            None if self.lent.contains(&block) => Place::Lent,
+            None => Place::Free,
+        }
+    }
+
+    /// Blocks that sequences at work hold for themselves.
+    pub fn lent_blocks(&self) -> usize {
+        self.lent.len()
     }
 
     fn live(&self) -> impl Iterator<Item = (usize, &Node)> {

@@ -21,13 +21,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tower_lsp::Client;
-use tower_lsp::jsonrpc::{Error, Request, Response, Result};
+use tower_lsp::jsonrpc::{Error, Result};
 use tower_lsp::lsp_types::MessageType;
 use workspace::Folders;
 
 mod actions;
 mod parsing;
 mod progress;
+mod record;
 mod said;
 mod status;
 mod told;
@@ -494,24 +495,6 @@ impl Session {
             Err(error) => {
                 tracing::warn!("{method}: {error}: ignored");
                 None
-            }
-        }
-    }
-
-    pub fn record_in(&self, request: &Request) {
-        self.record("in", request);
-    }
-
-    pub fn record_out(&self, response: &Response) {
-        self.record("out", response);
-    }
-
-    fn record(&self, direction: &str, message: &impl serde::Serialize) {
-        use std::io::Write;
-        if let Some(mut file) = self.options.record.as_ref() {
-            let line = json!({ "ms": self.begun.elapsed().as_millis() as u64, direction: message });
-            if let Err(error) = writeln!(file, "{line}") {
-                tracing::warn!("--record: {error}");
             }
         }
     }

@@ -43,6 +43,28 @@ fn typing_backspacing_and_breaking_lines_keep_the_hole() {
     }
 }
 
+/// What was found by random edits: a hole at the end of a text held whatever came below it.
+#[test]
+fn text_that_comes_behind_the_last_line_is_news() {
+    for (before, now) in
+        [("|", "|def f(x):\n    pass\n"), ("fn f() {\n    let|", "fn f() {\n    let|\nfn g() {}\n"), ("a|\n}\n", "a|\n}\nb\n")]
+    {
+        assert_eq!(then(&hole(before), now), Err(Reanchor::Suffix), "{now:?}");
+    }
+    for now in ["fn f() {\n    g(|)", "fn f() {\n    g(|);\n\n"] {
+        assert_eq!(then(&hole("fn f() {\n    let|"), now).as_deref(), Ok("    g("), "{now:?}");
+    }
+}
+
+#[test]
+fn a_long_suffix_with_crlf_holds() {
+    let wide = Budget { suffix: 4000, ..BUDGET };
+    let below = "x\r\n".repeat(1000);
+    let (text, cursor) = at(&format!("let|\r\n{below}"));
+    let hole = Hole::new(&text, cursor, &wide, None);
+    assert_eq!(then(&hole, &format!("let a|\r\n{below}")).as_deref(), Ok("let a"));
+}
+
 #[test]
 fn other_changes_split_anew_and_say_why() {
     let h = hole("fn f() {\n    let|\n}\n");

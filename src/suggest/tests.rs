@@ -1,6 +1,9 @@
 //! The state machine without IO: texts with the cursor as `|`, an engine that is the test.
+use super::settings::PATIENCE;
 use super::*;
+use crate::config::Lines;
 use crate::document::Document;
+use crate::prompt::Budget;
 
 /// A document being typed in, its machine, and the actions it gave.
 struct Desk {

@@ -433,5 +433,6 @@ fn requests_wait_for_the_model_to_load_and_hear_when_it_cannot() {
     assert!(ask(&worker, request("", "", "")).error().contains("restart infill"));
 }
 
+mod orders;
 mod together;
 mod turns;

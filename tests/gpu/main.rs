@@ -4,6 +4,7 @@
 //! kernels/check                                    compiles the kernels for the CPU and runs all of this in emulation, no GPU needed
 //! INFILL_TEST_DEVICE=cuda:0 ./gpu-… --test-threads 1    the same on a device (tests/gpu/README.md)
 //! ```
+mod attention;
 mod bench;
 #[path = "../checkpoint/mod.rs"]
 mod checkpoint;
@@ -24,7 +25,8 @@ macro_rules! tests {
 
 tests! {
     driver: what_is_wrong_is_said;
-    kernels: gemv experts router latent mla combine gemm sort sample small launches_name_kernels;
+    attention: latent mla combine;
+    kernels: gemv experts router gemm sort sample small launches_name_kernels;
     model: few_tokens_agree_with_the_cpu many_tokens_agree_with_the_cpu warm_is_cold decoding_on_the_device_is_decoding_step_by_step several_sequences_share_a_pass
         blocks_are_copied_and_poisoned true_widths_run_through_the_tiles quantised_files_agree_with_the_cpu checkpoints_in_fp8_agree_with_the_cpu
         smaller_precisions_stay_near nonsense_is_refused;

@@ -241,6 +241,11 @@ impl Client {
         }
     }
 
+    /// Takes all that has arrived.
+    pub fn arrived(&mut self) -> Vec<Value> {
+        self.inbox.lock().expect("inbox").drain(..).collect()
+    }
+
     /// Drops what has arrived.
     pub fn forget_unclaimed(&mut self) {
         self.inbox.lock().expect("inbox").clear();
