@@ -171,6 +171,7 @@ async function run(encoding, edits, { heard, url }) {
     server.notify("textDocument/didChange", { textDocument: { uri: URI, version: document.version }, contentChanges });
     if (done / LOOK > looks || done >= edits) {
       looks += await look(server, heard, document);
+      assert.ok(done < edits * 2 + 1000, "the engine is hardly ever asked, although the text has changed");
     }
   }
   await server.request("shutdown");
