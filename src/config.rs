@@ -156,6 +156,7 @@ pub enum Items {
 /// A probability, "auto" or "off".
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(extend("pattern" = "^(auto|off)$", "minimum" = 0, "maximum" = 1))]
 pub enum Threshold {
     Number(f32),
     Word(String),
@@ -212,6 +213,7 @@ impl Default for Cache {
 /// A number of bytes, a text such as "256MB", or "auto".
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(extend("pattern" = "^ *(auto|[0-9]+ *([KkMmGg]([Ii]?[Bb])?|[Bb])?) *$", "minimum" = 0))]
 pub enum Bytes {
     Number(u64),
     Word(String),

@@ -128,6 +128,21 @@ async fn a_diagnostic_is_fixed_by_an_edit_that_the_user_confirms() {
     assert_eq!(request.priority, infill::engine::Priority::Background, "keys go first");
 }
 
+/// An editor that shows a question answers nothing meanwhile.
+#[tokio::test]
+async fn a_client_that_takes_note_of_the_progress_late_ends_nothing() {
+    let mut c = window(says("```python\ndef f(a):\n    x = 'μ😀'\n    return x\n```\n"), able()).await;
+    c.open(URI, "python", CODE);
+    let found = actions(&mut c, URI, range((5, 5), (5, 5)), json!({ "diagnostics": [problem()] })).await;
+    choose(&mut c, named(&found, "infill: fix")).await;
+    let created = c.incoming("window/workDoneProgress/create").await;
+    assert_eq!(c.incoming("$/progress").await["params"]["value"]["kind"], "begin", "it is waited for no longer");
+    c.send(json!({ "jsonrpc": "2.0", "id": created["id"], "result": null }));
+    assert_eq!(applied(&mut c).await["label"], "infill: fix");
+    assert_eq!(progress_ends(&mut c).await, "done");
+    assert!(!actions(&mut c, URI, range((5, 5), (5, 5)), json!({ "diagnostics": [problem()] })).await.is_empty(), "the server goes on");
+}
+
 #[tokio::test]
 async fn what_is_offered_follows_the_selection_and_the_wish() {
     let mut c = window(says("x"), able()).await;

@@ -45,12 +45,14 @@ impl Abilities {
         let (workspace, window) = (&capabilities["workspace"], &capabilities["window"]);
         let action = &capabilities["textDocument"]["codeAction"];
         let lists = |value: &Value, word: &str| value.as_array().is_some_and(|all| all.iter().any(|one| one == word));
+        let versions = workspace["workspaceEdit"]["documentChanges"] == true;
         Abilities {
             applies: workspace["applyEdit"] == true,
-            confirms: workspace["workspaceEdit"]["changeAnnotationSupport"].is_object(),
+            // Annotations stand in document changes only: Neovim 0.12 announces the first without the second.
+            confirms: versions && workspace["workspaceEdit"]["changeAnnotationSupport"].is_object(),
             resolves: lists(&action["resolveSupport"]["properties"], "edit"),
             literals: action["codeActionLiteralSupport"].is_object(),
-            versions: workspace["workspaceEdit"]["documentChanges"] == true,
+            versions,
             creates: lists(&workspace["workspaceEdit"]["resourceOperations"], "create"),
             shows: window["showDocument"]["support"] == true,
             asks: window["showMessage"].is_object(),
@@ -196,6 +198,14 @@ mod tests {
         assert!(takes(None, "quickfix") && takes(Some(&["refactor"]), "refactor.test") && takes(Some(&[""]), "quickfix"));
         assert!(takes(Some(&["source", "quickfix"]), "quickfix"));
         assert!(!takes(Some(&["refactor"]), "quickfix") && !takes(Some(&["ref"]), "refactor.test") && !takes(Some(&[]), "quickfix"));
+    }
+
+    #[test]
+    fn a_client_confirms_only_what_can_carry_the_wish() {
+        let confirms = |edits: Value| Abilities::read(&json!({ "workspace": { "workspaceEdit": edits } })).confirms;
+        assert!(confirms(json!({ "documentChanges": true, "changeAnnotationSupport": { "groupsOnLabel": true } })));
+        assert!(!confirms(json!({ "changeAnnotationSupport": { "groupsOnLabel": true } })), "Neovim 0.12 is asked in words");
+        assert!(!confirms(json!({ "documentChanges": true })));
     }
 
     #[test]

@@ -38,7 +38,10 @@ impl Bar {
     /// Shows it. The client must know the token before it is used; one that does not answer sees none of it.
     pub async fn begin(client: Client, token: String, title: &str, cancellable: bool) -> Bar {
         let params = WorkDoneProgressCreateParams { token: NumberOrString::String(token.clone()) };
-        tokio::time::timeout(ANSWER, client.send_request::<WorkDoneProgressCreate>(params)).await.ok();
+        let asking = client.clone();
+        // In a task of its own, which outlives the wait: tower-lsp 0.20 panics when the answer to a dropped request comes.
+        let asked = tokio::spawn(async move { asking.send_request::<WorkDoneProgressCreate>(params).await });
+        tokio::time::timeout(ANSWER, asked).await.ok();
         let bar = Bar { client, token };
         bar.send(json!({ "kind": "begin", "title": title, "cancellable": cancellable })).await;
         bar
