@@ -26,6 +26,19 @@ test("what a repository must not choose is the machine's", () => {
   for (const key of ["infill.path", "infill.log", "infill.model"]) assert.equal(properties[key]?.scope, "machine", key);
 });
 
+test("wrong values are marked where they are written", () => {
+  const properties: Record<string, { pattern?: string; minimum?: number; maximum?: number }> = manifest.contributes.configuration.properties;
+  const fits = (key: string, word: string) => new RegExp(properties[key]?.pattern ?? "").test(word);
+  for (const right of ["auto", "0", "256MB", "1 GiB", "4k"]) assert.ok(fits("infill.cache.bytes", right), right);
+  for (const wrong of ["much", "-1", "256XB", "1.5GB", ""]) assert.ok(!fits("infill.cache.bytes", wrong), wrong);
+  for (const wrong of ["on", "0.5", ""]) assert.ok(!fits("infill.completion.show_threshold", wrong), wrong);
+  assert.ok(!fits("infill.device", "gpu"));
+  for (const key of ["infill.completion.max_tokens", "infill.completion.alternatives", "infill.context.tokens", "infill.completion.show_threshold"]) {
+    assert.equal(typeof properties[key]?.minimum, "number", key);
+    assert.equal(typeof properties[key]?.maximum, "number", key);
+  }
+});
+
 test("the nearest value wins, and false is a value", () => {
   assert.equal(chosen({ globalValue: true, workspaceValue: false }), false);
   assert.equal(chosen(undefined), undefined);

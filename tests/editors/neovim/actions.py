@@ -10,9 +10,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from cases import READINGS, require
 
-# Neovim 0.11 and later have this mapping.
+# Neovim 0.11 and later have this mapping. No message waits for ENTER: while one does, Neovim answers no call.
 LINES = """require('infill').setup({{ ghost = '{ghost}' }})
+    vim.o.cmdheight = 6
+    pcall(function() vim.o.messagesopt = 'wait:100,history:500' end)
     vim.keymap.set({{ 'n', 'x' }}, 'gra', vim.lsp.buf.code_action)"""
+
+
+# Neovim gives up waiting for a busy machine, and an engine that is not known yet is vim.NIL.
+CONVERSES = """(function()
+    local rpc, client = require('infill.rpc'), vim.lsp.get_clients({ name = 'infill' })[1]
+    local answer = rpc.request_sync(client, 'infill/status', vim.empty_dict(), 2000)
+    local engine = answer and answer.result and answer.result.engine
+    return type(engine) == 'table' and engine.chat
+end)()"""
 
 
 class Model(BaseHTTPRequestHandler):
@@ -59,16 +70,17 @@ def editor(work, answer):
         url = f"http://127.0.0.1:{server.server_port}"
         with work.new_editor("actions", LINES.format(ghost=work.ghost), {"INFILL_ENGINE_URL": url}) as ed:
             ed.open(work.copy(READINGS))
-            chat = "(vim.lsp.get_clients({ name = 'infill' })[1].request_sync('infill/status', vim.empty_dict(), 2000, 0).result.engine or {}).chat"
-            if not work.variant.startswith("0.10"):
-                chat = chat.replace("[1].request_sync(", "[1]:request_sync(")
-            ed.wait(chat, "a model that converses")
+            ed.wait(CONVERSES, "a model that converses")
             yield ed, handler
         server.shutdown()
 
 
 def choose(ed, title, keys="Vgra"):
     """Opens the menu on the line of the cursor, and chooses by its number."""
+    # Not in Visual mode still, where V ends it; and no menu or question that has been answered is on the screen.
+    ed.keys("<C-\\><C-n>")
+    ed.rpc.command("mode")
+    ed.until(lambda: title not in ed.screen(), "a screen without the last menu")
     ed.keys(keys)
     ed.until(lambda: title in ed.screen(), f"{title!r} in the menu")
     line = next(line for line in ed.screen().splitlines() if title in line)
@@ -88,7 +100,7 @@ def fixes(work):
             ed.until(lambda after=after: ed.lines() == after, lambda: f"{after}, is {ed.lines()}")
             ed.read_messages()
         require("LIMTI = 7" in model.asked[0][1]["content"], f"the model is shown the line: {model.asked[0]}")
-        ed.keys("u")
+        ed.keys("<C-\\><C-n>u")
         ed.until(lambda: ed.lines() == before, "the text as it was, after one undo")
 
 

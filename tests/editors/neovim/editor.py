@@ -10,6 +10,7 @@ import pathlib
 import shlex
 import subprocess
 import time
+from contextlib import suppress
 
 import pynvim
 
@@ -31,6 +32,9 @@ class Failure(Exception):
 
 
 class Editor:
+    # What was on the screen of the last one that a failure left, plain and in colours.
+    failed = None
+
     def __init__(self, nvim, folder, lines, environment=None):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -52,8 +56,8 @@ class Editor:
         try:
             self.rpc = self._until(self._attach, "Neovim's RPC socket")
             self.wait("vim.v.vim_did_enter == 1", "a started Neovim")
-        except BaseException:
-            self.__exit__()
+        except BaseException as failure:
+            self.__exit__(type(failure))
             raise
         return self
 
@@ -63,8 +67,12 @@ class Editor:
         except OSError:
             return None  # not there, or not listening yet
 
-    def __exit__(self, *_):
-        subprocess.run([*self.tmux, "kill-server"], check=True)
+    def __exit__(self, failure=None, *_):
+        if failure:
+            with suppress(Failure):
+                Editor.failed = self.screen(), self.screen("-e")
+        # After a failure Neovim may have ended, and tmux with it.
+        subprocess.run([*self.tmux, "kill-server"], check=not failure)
 
     def lua(self, code, *arguments):
         # While it waits for a key, as after a long message, Neovim answers no other call.
@@ -89,7 +97,7 @@ class Editor:
             value = condition()
             if value:
                 return value
-            time.sleep(0.01)
+            time.sleep(0.03)  # looking is a process of its own, and the editors that are tested need the processor
         raise Failure(f"waited in vain for: {what() if callable(what) else what}")
 
     def until(self, condition, what):
@@ -133,7 +141,9 @@ class Editor:
 
     def screen(self, *options):
         """What the user sees; with "-e" in its colours, as escape sequences."""
-        done = subprocess.run([*self.tmux, "capture-pane", "-p", *options], capture_output=True, text=True, check=True)
+        done = subprocess.run([*self.tmux, "capture-pane", "-p", *options], capture_output=True, text=True)
+        if done.returncode:
+            raise Failure(f"Neovim has ended: {done.stderr.strip()}")
         return done.stdout
 
     def messages(self):

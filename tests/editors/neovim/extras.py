@@ -95,6 +95,17 @@ def missing_binary(work):
     require('"no-such-infill" is not an executable' in report, f"not in the report:\n{report}")
 
 
+def other_version(work):
+    """A program of another release is told apart by :checkhealth."""
+    program = work.folder / "other-infill"
+    program.write_text("#!/bin/sh\n[ \"$1\" = --version ] && echo infill 9.9.9\n")
+    program.chmod(0o755)
+    with work.new_editor("other", f"require('infill').setup({{ ghost = '{work.ghost}', binary = '{program}' }})") as ed:
+        report = health_of(work, ed, "checkhealth-other")
+    for text in ("version 9.9.9 of", "does not belong to version 0.", "install both from the same release"):
+        require(text in report, f"{text!r} is not in the report:\n{report}")
+
+
 def wrong_option(work):
     with work.new_editor("wrong", "") as ed:
         for options, complaint in (
@@ -134,4 +145,4 @@ def by_name(work):
 
 
 EXTRAS = {case.__name__: case for case in (statusline, counted, restarts, status_command, health, health_of_a_bad_setup)}
-EXTRAS |= {case.__name__: case for case in (missing_binary, wrong_option, help_tags, by_name)}
+EXTRAS |= {case.__name__: case for case in (missing_binary, other_version, wrong_option, help_tags, by_name)}

@@ -44,7 +44,7 @@ VARIANTS = [
 
 
 # A Neovim that waits for ENTER answers no call.
-CASE_SECONDS = 40
+CASE_SECONDS = 90
 
 
 def give_up(*_):
@@ -57,7 +57,7 @@ class Work:
     def __init__(self, variant, nvim, folder, ghost):
         self.variant, self.nvim, self.folder, self.ghost = variant, nvim, pathlib.Path(folder), ghost
         self.native = variant.endswith("native")
-        self.case = ""
+        self.case, self.editors = "", 0
 
     def copy(self, name, transform=lambda data: data):
         """A fresh copy of the project; the path of one of its files in it."""
@@ -68,21 +68,32 @@ class Work:
         return path
 
     def new_editor(self, name, lines, environment=None):
-        """Another Neovim, for a case that needs other options."""
-        return Editor(self.nvim, self.folder / f"editor-{name}", lines, environment)
+        """Another Neovim, for a case that needs other options. Its folder is new: one that ends removes its socket."""
+        self.editors += 1
+        return Editor(self.nvim, self.folder / f"editor-{self.editors}-{name}", lines, environment)
 
     def capture(self, name, editor=None):
         """Keeps what the user sees as an artefact, plain and in its colours (`cat` the second in a terminal)."""
         editor = editor or self.editor
-        self.keep(f"{name}.txt", editor.screen())
-        self.keep(f"{name}.ansi", editor.screen("-e"))
+        self.keep_screens(name, (editor.screen(), editor.screen("-e")))
+
+    def keep_screens(self, name, screens):
+        for ending, screen in zip(("txt", "ansi"), screens):
+            self.keep(f"{name}.{ending}", screen)
 
     def keep(self, name, text):
         (ARTIFACTS / f"{self.variant}-{name}").write_text(text)
 
 
+def show_failure(work, name):
+    """The screen of the editor that it was: the case's own, if it had one."""
+    if Editor.failed:
+        return work.keep_screens(f"FAIL-{name}", Editor.failed)
+    work.capture(f"FAIL-{name}", work.scripted if name in SCRIPTED else work.editor)
+
+
 def run_case(work, name, case):
-    work.case = name
+    work.case, Editor.failed = name, None
     begun = time.monotonic()
     signal.alarm(CASE_SECONDS)
     try:
@@ -90,7 +101,7 @@ def run_case(work, name, case):
     except (Failure, pynvim.NvimError, OSError) as failure:
         signal.alarm(0)
         print(f"FAIL {name}: {failure}", flush=True)
-        work.capture(f"FAIL-{name}", work.scripted if name in SCRIPTED else work.editor)
+        show_failure(work, name)
         return False
     finally:
         signal.alarm(0)

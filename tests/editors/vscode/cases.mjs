@@ -109,6 +109,45 @@ export const CASES = {
     return more.length > 0 ? undefined : "with one line: the model offered no more here";
   },
 
+  async cycling(desk) {
+    const { window, place, line } = await suggested(desk, "cycling");
+    await window.press("Alt+]");
+    const next = await window.seen("another suggestion", ({ text, ghost }) => text === line.text && ghost !== "" && ghost !== line.ghost);
+    assert.ok(desk.editor.heard("textDocument/inlineCompletion").some(({ context }) => context.triggerKind === 1), "several were asked for");
+    await window.press("Alt+[");
+    await window.seen("the first again", ({ ghost }) => ghost === line.ghost);
+    await window.press("Alt+]");
+    await window.seen("the other again", ({ ghost }) => ghost === next.ghost);
+    await accept(window);
+    place.check(next.whole);
+  },
+
+  async cursor(desk) {
+    const { window, editor, place } = await suggested(desk, "cursor");
+    await window.press("Escape");
+    await window.save();
+    await window.press("ArrowUp");
+    const told = ({ textDocument, position }) => textDocument.uri.endsWith(place.path) && position.line === place.line - 2;
+    await until("the server told where the cursor went", () => editor.heard("infill/cursor").some(told));
+  },
+
+  async list(desk) {
+    assert.equal(desk.editor.heard("textDocument/completion").length, 0, "no entries in the list unless they are wanted");
+    await items(desk, "always");
+    const { window, place } = await suggested(desk, "list");
+    await window.press("Escape");
+    await window.press("Control+Space");
+    const row = window.page.locator(".suggest-widget.visible .monaco-list-row").first();
+    await row.waitFor();
+    const label = (await row.locator(".label-name").innerText()).replaceAll("\u00a0", " ").replace(/ …$/, "");
+    await window.screenshot("list");
+    await window.press("Enter");
+    await window.page.locator(".suggest-widget.visible").waitFor({ state: "hidden" });
+    await window.save();
+    assert.ok(place.onDisk().includes(label), `${label} in ${place.onDisk()}`);
+    await items(desk, "auto");
+  },
+
   async dismiss(desk) {
     const { window, place, line } = await suggested(desk, "dismiss");
     await window.press("Escape");
@@ -180,6 +219,16 @@ export const CASES = {
     editor.configure({ "infill.path": editor.program });
     await until("the server back", async () => /nano/.test((await window.status()).text));
   },
+
+  async other_version({ window, editor }) {
+    editor.configure({ "infill.path": editor.fake("echo infill 9.9.9") });
+    const [message] = await until("a notification", async () => (await window.notifications()).length > 0 && window.notifications());
+    assert.match(message, /is infill 9\.9\.9, this extension needs \d+\.\d+\..*or update the extension/);
+    assert.match((await window.status()).label, /does not work.*9\.9\.9/s);
+    await window.buttons().filter({ hasText: "How to install" }).click();
+    editor.configure({ "infill.path": editor.program });
+    await until("the server back", async () => /nano/.test((await window.status()).text));
+  },
 };
 
 /** Types until there is ghost text that fits. */
@@ -218,6 +267,14 @@ function blocks(editor, lines) {
   editor.configure({ "infill.completion.lines": lines });
   const heard = () => editor.heard("workspace/didChangeConfiguration").at(-1)?.settings.infill.completion.lines === lines;
   return until(`the server told that lines is "${lines}"`, heard);
+}
+
+/** Whether entries of the completion list are offered; a change of it starts a new server. */
+async function items({ window, editor }, wanted) {
+  const { pid } = editor.started();
+  editor.configure({ "infill.completion.items": wanted });
+  await until("another server", () => editor.started().pid !== pid);
+  await labelled(window, /infill is ready/);
 }
 
 function labelled(window, wanted) {

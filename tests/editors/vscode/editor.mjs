@@ -116,6 +116,13 @@ export class Editor {
     return file;
   }
 
+  /** A program that is not infill, or another one. */
+  fake(line) {
+    const file = path.join(this.data, "bin/fake");
+    write(file, `#!/bin/sh\n${line}\n`, 0o755);
+    return file;
+  }
+
   arguments() {
     const folders = ["--user-data-dir", this.data, "--extensions-dir", path.join(this.data, "extensions"), "--config", "/dev/null"];
     return [ENTRY, "--auth", "none", "--disable-telemetry", "--disable-update-check", "--disable-workspace-trust", "--disable-getting-started-override", ...folders];
