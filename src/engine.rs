@@ -73,6 +73,10 @@ pub struct Request {
     pub suffix: String,
     /// What has been typed since the hole was frozen: the beginning of the middle.
     pub tail: String,
+    /// The file above the prefix and below the suffix, where `Info::reach` asks for it: the model does not see it, but what it
+    /// writes may be copied from there.
+    pub above: String,
+    pub below: String,
     /// Most tokens to generate; 0 = prefill only.
     pub max_tokens: usize,
     /// Generation ends before the first of these that appears in the new text (the stop itself is not returned).
@@ -197,6 +201,9 @@ pub struct Info {
     /// It has a chat template: requests of `Form::Chat` are answered.
     #[serde(default)]
     pub chat: bool,
+    /// Most bytes of `Request::above`, and of `below`, that it has a use for.
+    #[serde(default)]
+    pub reach: usize,
 }
 
 /// Sums over an engine's life.

@@ -193,6 +193,14 @@ impl Hole {
         self.anchor
     }
 
+    /// What stands above the window and below a suffix of `suffix` bytes, at most `reach` bytes of each. Not frozen: the model does
+    /// not see it.
+    pub fn beyond(&self, text: &Snapshot, cursor: usize, suffix: usize, reach: usize) -> (String, String) {
+        let end = text.rope.len_bytes();
+        let below = (cursor + closers_at(text, cursor) + suffix).min(end);
+        (text.text(self.start.saturating_sub(reach), self.start.min(end)), text.text(below, below.saturating_add(reach).min(end)))
+    }
+
     fn suffix_holds(&self, after: &str) -> bool {
         let gone: Vec<usize> = slack(&self.suffix, char::is_whitespace);
         let come: Vec<usize> = slack(after, |c| c.is_whitespace() || is_closer(c));

@@ -413,7 +413,9 @@ impl Suggest {
         let hole = self.hole.as_ref()?;
         let max_tokens = if plan.block { self.settings.max_tokens } else { self.settings.max_tokens.min(48) };
         let (prefix, suffix, tail) = self.split(hole, text, cursor, tail, self.long);
-        Some(Request { prefix, suffix, tail, max_tokens, stop: plan.stop(), rank, draft: true, ..Request::default() })
+        let (above, below) = hole.beyond(text, cursor, suffix.len(), self.settings.reach);
+        let stop = plan.stop();
+        Some(Request { prefix, suffix, tail, above, below, max_tokens, stop, rank, draft: true, ..Request::default() })
     }
 
     /// Prefix, suffix and tail as the configured layout wants them.

@@ -70,6 +70,11 @@ impl Tokens {
         out
     }
 
+    /// The first token of a text.
+    pub fn first(&self, text: &str) -> Option<u32> {
+        self.encode_pieces(split::pieces(text).take(1)).first().copied()
+    }
+
     /// As `encode`, and remembers the answer.
     fn encode_kept(&self, text: &str) -> Arc<[u32]> {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,6 +123,11 @@ impl Tokens {
     /// The tokens that agree with `held` bytes: a beginning of them, or beginning with them. Never special ones.
     pub fn agreeing(&self, held: &[u8], allowed: &mut Vec<u32>) {
         self.trie.agreeing(held, allowed);
+    }
+
+    /// The tokens whose bytes begin with `start`.
+    pub fn beginning_with(&self, start: &[u8]) -> &[u32] {
+        self.trie.beginning_with(start)
     }
 
     /// Measured on source code with this tokenizer.

@@ -18,6 +18,7 @@ use crate::cache::Cache;
 use crate::engine::{Answer, EngineError, Event, Info, Priority, Request, State, Totals};
 use crate::model::{BLOCK, Backend};
 use crate::tokens::Tokens;
+use copy::Copying;
 use decoding::Decoding;
 use flight::Deck;
 use rows::Rows;
@@ -31,6 +32,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{mpsc as async_mpsc, watch};
 
 mod answer;
+pub(crate) mod copy;
 mod decoding;
 mod draft;
 mod flight;
@@ -55,11 +57,21 @@ pub struct Options {
     pub device: String,
     pub show_threshold: Option<f32>,
     pub chat: bool,
+    /// How its distribution is mixed with what the text around says; `None`: not at all.
+    pub copying: Option<Copying>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { cache_blocks: 1024, chunk: 512, model: String::new(), device: "cpu".to_owned(), show_threshold: None, chat: false }
+        Options {
+            cache_blocks: 1024,
+            chunk: 512,
+            model: String::new(),
+            device: "cpu".to_owned(),
+            show_threshold: None,
+            chat: false,
+            copying: None,
+        }
     }
 }
 
@@ -211,6 +223,7 @@ fn info(loaded: &Loaded) -> Info {
         context: loaded.backend.context().min(loaded.options.cache_blocks.saturating_mul(BLOCK)),
         show_threshold: loaded.options.show_threshold,
         chat: loaded.options.chat,
+        reach: loaded.options.copying.as_ref().map_or(0, |copying| copying.reach),
     }
 }
 

@@ -226,11 +226,11 @@ fn load(source: &Source, options: &LocalOptions) -> Result<Loaded, EngineError> 
     };
     let (backend, tokens) = both(source)?;
     let cache_blocks = blocks(options.cache_bytes, free_memory(), backend.block_bytes()).max(least(&backend));
-    let show_threshold = sidecar::read(source)?.show_threshold;
+    let sidecar::Sidecar { show_threshold, copying, .. } = sidecar::read(source)?;
     tracing::info!(model = backend.name(), cache_blocks, "model loaded");
     let model = backend.name().to_owned();
     let device = instead.map_or_else(|| "cpu".to_owned(), |reason| format!("cpu, because the GPU cannot be used: {reason}"));
-    let options = Options { cache_blocks, chunk: options.chunk, model, device, show_threshold, chat: source.chats() };
+    let options = Options { cache_blocks, chunk: options.chunk, model, device, show_threshold, chat: source.chats(), copying };
     Ok(Loaded { backend: Box::new(backend), tokens: Arc::new(tokens), options })
 }
 

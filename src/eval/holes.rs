@@ -22,6 +22,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+mod copying;
 mod cut;
 mod learn;
 
@@ -42,6 +43,9 @@ pub struct Options {
     /// Learn from these holes what is worth showing, and write it to FILE, which belongs beside the model's weights.
     #[arg(long, value_name = "FILE")]
     pub learn: Option<PathBuf>,
+    /// Learn from these holes how much the model copies from around them, and write that to FILE. It takes the place of the run.
+    #[arg(long, value_name = "FILE", conflicts_with = "learn")]
+    pub learn_copying: Option<PathBuf>,
     /// Show the model the other files of the folder too, as in an editor that has it open.
     #[arg(long)]
     pub other_files: bool,
@@ -80,6 +84,10 @@ pub(super) fn measure<'a>(options: &Options, session: impl FnOnce() -> Result<Se
     settings.add("seed", options.seed.into());
     if options.kinds != Kind::USUAL {
         settings.add("kinds", options.kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ").into());
+    }
+    if let Some(path) = &options.learn_copying {
+        let notes = vec![copying::learn(path, &holes, &session.config)?];
+        return Ok(Report { settings, rows: Vec::new(), notes });
     }
     let records = session.each(&holes, &settings, |hole| hole.id.clone(), |hole| one(hole, &session))?;
     let mut notes = vec![session.shown_note()];
@@ -138,6 +146,7 @@ fn row(kind: &str, language: &str, records: &[&Record]) -> Row {
     let right = shown.iter().filter(|r| r.marks.prefix).count();
     let mut row: Row = vec![("kind", kind.into()), ("language", language.into()), ("holes", records.len().into())];
     row.extend([("exact %", share(&|r| r.marks.exact).into()), ("prefix %", share(&|r| r.marks.prefix).into())]);
+    row.push(("first word %", share(&|r| r.marks.first).into()));
     row.push(("similarity", mean(records.iter().map(|r| r.marks.similarity)).into()));
     row.push(("saved %", percent(sum(&|r| r.marks.saved), sum(&|r| r.marks.chars)).into()));
     row.extend([("nothing %", share(&|r| r.suggested.text.is_empty()).into()), ("shown %", share(&|r| r.shown).into())]);
@@ -160,7 +169,7 @@ mod tests {
     use super::*;
 
     fn record(kind: Kind, language: &str, exact: bool, parse_errors: Option<(usize, usize)>) -> Record {
-        let marks = Marks { exact, prefix: exact, similarity: 50.0, saved: if exact { 4 } else { 0 }, chars: 4 };
+        let marks = Marks { exact, prefix: exact, first: true, similarity: 50.0, saved: if exact { 4 } else { 0 }, chars: 4 };
         let suggested = Suggested { text: "x".into(), ..Suggested::default() };
         Record { kind, language: language.into(), truth: "x = 1".into(), suggested, marks, shown: exact, parse_errors }
     }

@@ -14,6 +14,9 @@ pub struct Marks {
     pub exact: bool,
     /// It is right as far as it goes: what stood there begins with it.
     pub prefix: bool,
+    /// It begins with the word, or the sign, that what stood there begins with.
+    #[serde(default)]
+    pub first: bool,
     /// As [`similarity`] says.
     pub similarity: f64,
     /// Characters that accepting it puts in their place for good; 0 when something of it must be taken back.
@@ -31,8 +34,18 @@ impl Marks {
         let replaced = gap.after.get(..suggested.replaces).unwrap_or_default().chars().count();
         let saved = if prefix { text.chars().count().saturating_sub(replaced) } else { 0 };
         let chars = gap.truth.trim_end().chars().count();
-        Marks { exact: text == wanted, prefix, similarity: similarity(text, wanted), saved, chars }
+        let first = !text.is_empty() && first_word(text) == first_word(wanted);
+        Marks { exact: text == wanted, prefix, first, similarity: similarity(text, wanted), saved, chars }
     }
+}
+
+/// Its first word, or the sign that it begins with; blanks before it do not count.
+fn first_word(text: &str) -> &str {
+    let text = text.trim_start();
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    let end = text.find(|c| !word(c)).unwrap_or(text.len());
+    let sign = text.chars().next().map_or(0, char::len_utf8);
+    &text[..end.max(sign)]
 }
 
 /// What stood where the suggestion would stand: the gap's text, and what the suggestion replaces after it.
@@ -108,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_suggestion_is_marked_against_what_stood_there() {
-        let exact = Marks { exact: true, prefix: true, similarity: 100.0, saved: 5, chars: 5 };
+        let exact = Marks { exact: true, prefix: true, first: true, similarity: 100.0, saved: 5, chars: 5 };
         assert_eq!(marks("a + b", "\n", "a + b", 0), exact);
         assert_eq!(marks("a + b  ", "\n", "a + b\n", 0), exact, "blanks at the end");
         assert_eq!(marks("a, b", ")\n", "a, b)", 1), Marks { saved: 4, chars: 4, ..exact }, "over the editor's bracket");
@@ -116,7 +129,9 @@ mod tests {
         assert_eq!((part.exact, part.prefix, part.saved), (false, true, 3));
         let wrong = marks("a + b", "", "a + c", 0);
         assert_eq!((wrong.exact, wrong.prefix, wrong.saved, wrong.similarity), (false, false, 0, 80.0));
+        assert!(wrong.first && !marks("ab + c", "", "a + c", 0).first && !marks("(a)", "", "[a]", 0).first);
         let none = marks("a + b", "", "", 0);
+        assert!(!none.first);
         assert_eq!((none.exact, none.prefix, none.saved, none.chars), (false, false, 0, 5));
         assert!(!marks("a + b", "", "a + b + c", 0).prefix, "too much is not right as far as it goes");
     }

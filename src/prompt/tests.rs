@@ -197,3 +197,18 @@ fn other_files_come_first_stay_with_the_window_and_are_replaced_in_a_pause() {
     let small = Hole::beside(Some(&Says("// a.rs\n")), &text, at(300), &BUDGET, None);
     assert!(small.prefix().starts_with("let v"), "a small prefix is all for the file");
 }
+
+#[test]
+fn what_the_model_does_not_see_is_the_rest_of_the_file() {
+    let lines: String = (0..100).map(|n| format!("let x{n:03} = {n:03};\n")).collect();
+    let (text, cursor) = at(&lines.replacen("= 060;", "=| 060;", 1));
+    let hole = Hole::new(&text, cursor, &BUDGET, None);
+    let whole = text.text(0, text.rope.len_bytes());
+    let suffix = hole.suffix(false).len();
+    let (above, below) = hole.beyond(&text, cursor, suffix, usize::MAX);
+    assert_eq!((above.as_str(), below.as_str()), (&whole[..hole.start()], &whole[cursor + suffix..]));
+    assert!(hole.start() > 100 && below.len() > 100);
+    let (above, below) = hole.beyond(&text, cursor, suffix, 20);
+    assert_eq!((above.as_str(), below.as_str()), (&whole[hole.start() - 20..hole.start()], &whole[cursor + suffix..cursor + suffix + 20]));
+    assert_eq!(hole.beyond(&text, cursor, suffix, 0), (String::new(), String::new()));
+}

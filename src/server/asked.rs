@@ -101,6 +101,11 @@ struct Completion {
     suffix: Option<String>,
     /// Typed since the prompt was split: the beginning of the middle.
     tail: Option<String>,
+    /// More of the file, to be copied from.
+    #[serde(default)]
+    above: String,
+    #[serde(default)]
+    below: String,
     /// No markers are looked for in the prompt.
     #[serde(default)]
     plain: bool,
@@ -136,6 +141,7 @@ struct Part {
 pub fn completion(body: &Value) -> Result<Asked, Refusal> {
     let (common, asked): (Common, Completion) = (read(body)?, read(body)?);
     let base = common.request(MAX_TOKENS, asked.logprobs.unwrap_or(0))?;
+    let base = Request { above: asked.above, below: asked.below, ..base };
     let prompts = asked.prompt.map_or_else(|| vec![String::new()], OneOrMore::list);
     let count = common.n.unwrap_or(1);
     if prompts.is_empty() || prompts.len() * count > MOST {
@@ -323,6 +329,8 @@ mod tests {
         assert_eq!((&request.form, request.prefix.as_str(), request.tail.as_str()), (&Form::Plain, "a\n", "b = "));
         let request = &engine(json!({"prompt": "<|fim_prefix|>a<|fim_suffix|><|fim_middle|>", "plain": true}))[0];
         assert_eq!(request.form, Form::Plain);
+        let request = &engine(json!({"prompt": "a\nb = ", "suffix": "\n", "above": "x", "below": "y"}))[0];
+        assert_eq!((request.above.as_str(), request.below.as_str()), ("x", "y"));
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct Settings {
     pub threshold: f32,
     /// How long a suggestion may be parsed in its place before it is shown.
     pub patience: Duration,
+    /// Bytes above the prefix and below the suffix that the engine may copy from.
+    pub reach: usize,
 }
 
 /// Where a key waits.
@@ -39,12 +41,13 @@ impl Settings {
             alternatives: completion.alternatives,
             threshold: completion.show_threshold.least(None).unwrap_or_default(),
             patience: PATIENCE,
+            reach: 0,
         }
     }
 
     /// For a loaded model, with what was learnt for it.
     pub fn for_model(config: &Config, info: &Info) -> Settings {
         let threshold = config.completion.show_threshold.least(info.show_threshold).unwrap_or_default();
-        Settings { threshold, ..Settings::new(config, info.bytes_per_token, info.context) }
+        Settings { threshold, reach: info.reach, ..Settings::new(config, info.bytes_per_token, info.context) }
     }
 }

@@ -17,7 +17,8 @@ struct Desk {
 impl Desk {
     fn new(layout: Layout) -> Desk {
         let budget = Budget { prefix: 400, suffix: 100, short: 20, tail: 80 };
-        let settings = Settings { budget, max_tokens: 64, lines: Lines::Auto, layout, alternatives: 3, threshold: 0.3, patience: PATIENCE };
+        let settings =
+            Settings { budget, max_tokens: 64, lines: Lines::Auto, layout, alternatives: 3, threshold: 0.3, reach: 0, patience: PATIENCE };
         Desk { machine: Suggest::new(settings), text: Document::new("u", "rust", 0, ""), version: 0, asks: 0, log: vec![] }
     }
 
@@ -289,5 +290,18 @@ fn the_improbable_is_shown_only_when_asked_for() {
             d.log.extend(actions);
         }
         assert_eq!(d.answer(ask).map(|a| a.len()), Some(shown));
+    }
+}
+
+#[test]
+fn more_of_the_file_goes_to_an_engine_that_copies() {
+    let long = format!("{}    le|\n{}", "let first = 1;\n".repeat(60), "let last = 2;\n".repeat(60));
+    for reach in [0, 50] {
+        let mut desk = Desk::new(Layout::Frozen);
+        desk.machine.settings.reach = reach;
+        desk.ask(&long);
+        let (_, request) = desk.started().pop().expect("a request");
+        assert_eq!((request.above.len(), request.below.len()), (reach, reach));
+        assert!(reach == 0 || request.above.contains("first") && request.below.contains("last"));
     }
 }

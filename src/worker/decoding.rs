@@ -6,6 +6,7 @@
 //! ```
 use super::Job;
 use super::answer::{Piece, Stream};
+use super::copy::Copier;
 use super::pick::{Choice, Dice};
 use super::sequence::Sequence;
 use crate::engine::{Event, Finish, Miss, Request, Sampling, Totals, Usage};
@@ -27,6 +28,8 @@ pub struct Decoding {
     pub suffix_end: usize,
     /// Bytes of the tail that the tokens chosen so far have not covered.
     pub held: Vec<u8>,
+    /// What may be copied, where the model is mixed with that.
+    pub copier: Option<Copier>,
     /// Still to be applied to the first token with new text.
     pub rank: usize,
     pub sampling: Option<(Sampling, Dice)>,
@@ -41,7 +44,7 @@ pub struct Decoding {
 
 impl Decoding {
     /// `told`: tokens of the prompt before it was healed.
-    pub fn new(prompt: Prompt, told: usize, request: &Request) -> Decoding {
+    pub fn new(prompt: Prompt, told: usize, copier: Option<Copier>, request: &Request) -> Decoding {
         let usage = Usage {
             prompt_tokens: told,
             reused: 0,
@@ -61,6 +64,7 @@ impl Decoding {
             prefix_end,
             suffix_end,
             held,
+            copier,
             rank: request.rank,
             sampling: request.sampling.map(|sampling| (sampling, Dice::new(sampling.seed))),
             top: request.top,
@@ -92,6 +96,7 @@ impl Decoding {
         if new.is_empty() {
             return None;
         }
+        self.copier.iter_mut().for_each(|copier| copier.write(new));
         self.usage.first_token.get_or_insert_with(|| job.submitted.elapsed());
         self.usage.generated += 1;
         self.spent += 1;

@@ -333,7 +333,7 @@ impl Machine {
         let room = self.backend.context().min(self.cache.capacity() * self.cache.block_size());
         let of = |load: &Load| {
             let Flight { job, decoding: d, sequence, phase, .. } = &deck.flights[load.flight];
-            let greedy = d.rank == 0 && d.sampling.is_none() && job.request.top == 0;
+            let greedy = d.rank == 0 && d.sampling.is_none() && job.request.top == 0 && d.copier.is_none();
             let plain = *phase != Phase::Prefill && load.tokens.len() == 1 && greedy && d.held.is_empty() && d.usage.first_token.is_some();
             let left = d.max_tokens.saturating_sub(d.usage.generated).min(room.saturating_sub(sequence.tokens.len()));
             if plain { left } else { 0 }

@@ -4,6 +4,7 @@
 //! encode -> look up, copy -> prefill in chunks -> heal -> decode, drafting -> the cache keeps it
 //! ```
 //! When its tokens run, and beside whose, is the business of `flight`.
+use super::copy::Copier;
 use super::decoding::Decoding;
 use super::flight::{Flight, Phase};
 use super::pick::{self, Choice};
@@ -11,6 +12,7 @@ use super::sequence::pool_is_full;
 use super::{Job, Machine};
 use crate::engine::{EngineError, Event, Finish, Form};
 use crate::tokens::Prompt;
+use std::borrow::Cow;
 
 /// Why a request ends without its text.
 pub enum Fault {
@@ -33,15 +35,16 @@ impl Machine {
         };
         self.check_size(&prompt, request.max_tokens)?;
         let told = prompt.tokens.len();
-        Ok(Box::new(Decoding::new(self.heal_ahead(prompt), told, request)))
+        let copies = self.options.copying.is_some() && !matches!(request.form, Form::Chat(_));
+        let copier = copies.then(|| Copier::new(request));
+        Ok(Box::new(Decoding::new(self.heal_ahead(prompt, copier.as_ref()), told, copier, request)))
     }
 
     /// Heals as far as rows are known: a chosen token that lies inside the held bytes is as good as typed.
-    fn heal_ahead(&mut self, mut prompt: Prompt) -> Prompt {
-        while let Some(row) = self.rows.get(&prompt.tokens).filter(|_| !prompt.held.is_empty()) {
-            let mut allowed = Vec::new();
-            self.tokens.agreeing(&prompt.held, &mut allowed);
-            let Some(choice) = pick::best(row, allowed.iter().copied()) else { break };
+    fn heal_ahead(&mut self, mut prompt: Prompt, copier: Option<&Copier>) -> Prompt {
+        while let Some(row) = self.rows.get(&prompt.tokens).filter(|_| !prompt.held.is_empty()).map(<[f32]>::to_vec) {
+            let row = self.mixed(&row, &prompt.held, copier);
+            let Some(choice) = pick::best(&row, self.allowed(&row, &prompt.held).into_iter()) else { break };
             let covered = self.tokens.bytes(choice.token).len();
             if covered > prompt.held.len() {
                 break;
@@ -73,6 +76,7 @@ impl Machine {
         loop {
             let Flight { job, decoding, sequence, drafter, draft, .. } = &mut *flight;
             let row = &logits[right * vocab..(right + 1) * vocab];
+            let row = &*self.mixed(row, &decoding.held, decoding.copier.as_ref());
             let Some(choice) = self.choose(row, decoding)? else { return Ok(Some(decoding.finish(job, Finish::Stop))) };
             let verified = sequence.tokens.len() - draft.len() + right;
             let top = self.alternatives(row, decoding);
@@ -115,14 +119,8 @@ impl Machine {
 
     /// The next token; `None` ends the answer.
     fn choose(&self, row: &[f32], decoding: &mut Decoding) -> Result<Option<Choice>, Fault> {
-        let mut allowed = Vec::new();
+        let allowed = self.allowed(row, &decoding.held);
         let healing = !decoding.held.is_empty();
-        if healing {
-            self.tokens.agreeing(&decoding.held, &mut allowed);
-        } else {
-            // A model may have more rows than its tokenizer has tokens.
-            allowed.extend(0..row.len().min(self.tokens.len()) as u32);
-        }
         let mut choice = pick::best(row, allowed.iter().copied()).ok_or_else(not_a_number)?;
         let length = |token: u32| self.tokens.bytes(token).len();
         // A token that lies inside the held bytes only spells what is typed: the best one does that.
@@ -142,6 +140,24 @@ impl Machine {
             }
         }
         Ok(Some(choice).filter(|choice| !self.tokens.is_special(choice.token)))
+    }
+
+    /// The tokens that may come next.
+    fn allowed(&self, row: &[f32], held: &[u8]) -> Vec<u32> {
+        if held.is_empty() {
+            // A model may have more rows than its tokenizer has tokens.
+            return (0..row.len().min(self.tokens.len()) as u32).collect();
+        }
+        let mut allowed = Vec::new();
+        self.tokens.agreeing(held, &mut allowed);
+        allowed
+    }
+
+    /// The row that is chosen from: the model's, or that and what may be copied.
+    fn mixed<'a>(&self, row: &'a [f32], held: &[u8], copier: Option<&Copier>) -> Cow<'a, [f32]> {
+        let (Some(copying), Some(copier)) = (&self.options.copying, copier) else { return Cow::Borrowed(row) };
+        let copies = copier.copies(held, copying.sharpness, &self.tokens);
+        copying.mix(row, &self.allowed(row, held), &copies, &self.tokens).map_or(Cow::Borrowed(row), Cow::Owned)
     }
 
     /// What else was probable, where the request wants to know.

@@ -433,6 +433,7 @@ fn requests_wait_for_the_model_to_load_and_hear_when_it_cannot() {
     assert!(ask(&worker, request("", "", "")).error().contains("restart infill"));
 }
 
+mod copying;
 mod orders;
 mod together;
 mod turns;

@@ -64,8 +64,8 @@ impl Engine for Scripted {
             device: "test".into(),
             bytes_per_token: 3.0,
             context: 4096,
-            show_threshold: None,
             chat: true,
+            ..Info::default()
         })
     }
 

@@ -54,7 +54,8 @@ fn on(source: &Source, options: &LocalOptions, index: usize) -> anyhow::Result<L
     backend.reserve(cache_blocks)?;
     let device = format!("cuda:{index}");
     tracing::info!(model = backend.name(), on = backend.device(), cache_blocks, "model loaded");
-    let (show_threshold, chat) = (sidecar::read(source)?.show_threshold, source.chats());
-    let options = Options { cache_blocks, chunk: CHUNK, model: backend.name().to_owned(), device, show_threshold, chat };
+    let sidecar::Sidecar { show_threshold, copying, .. } = sidecar::read(source)?;
+    let model = backend.name().to_owned();
+    let options = Options { cache_blocks, chunk: CHUNK, model, device, show_threshold, chat: source.chats(), copying };
     Ok(Loaded { backend: Box::new(backend), tokens: Arc::new(tokens), options })
 }

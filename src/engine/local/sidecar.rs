@@ -7,6 +7,7 @@
 //! ```
 //! `infill eval holes DIR --learn FILE` writes it. A model without one is used without.
 use super::{EngineError, Source, error};
+use crate::worker::copy::Copying;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,9 @@ use std::path::{Path, PathBuf};
 pub struct Sidecar {
     /// The least probability of a suggestion that is worth showing unasked, 0 to 1.
     pub show_threshold: Option<f32>,
+    /// How what stands around the cursor is copied; nothing is without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copying: Option<Copying>,
     /// On what it was learnt, for who reads the file.
     #[serde(default)]
     pub learnt: serde_json::Value,
@@ -46,7 +50,10 @@ fn parse(text: &str, name: &str) -> Result<Sidecar, EngineError> {
     let sidecar: Sidecar = serde_json::from_str(text).map_err(|reason| bad(name, &reason.to_string()))?;
     match sidecar.show_threshold {
         Some(p) if !(0.0..=1.0).contains(&p) => Err(bad(name, &format!("show_threshold {p} is no probability from 0 to 1"))),
-        _ => Ok(sidecar),
+        _ => match sidecar.copying.as_ref().and_then(Copying::fault) {
+            Some(fault) => Err(bad(name, &fault)),
+            None => Ok(sidecar),
+        },
     }
 }
 
@@ -70,7 +77,12 @@ mod tests {
         beside("some-model.Q4_K_M.infill.json", "{\"show_threshold\": 0.25}");
         beside("infill.json", "{\"show_threshold\": 0.5, \"learnt\": {\"holes\": 9}}");
         assert_eq!((of_file(), of_folder()), (Ok(Some(0.25)), Ok(Some(0.5))));
-        for (text, word) in [("{\"show_threshold\": 2}", "no probability"), ("{\"threshold\": 0.5}", "unknown field"), ("", "EOF")] {
+        for (text, word) in [
+            ("{\"show_threshold\": 2}", "no probability"),
+            ("{\"threshold\": 0.5}", "unknown field"),
+            ("{\"copying\": {\"reach\": 9999999, \"sharpness\": 1, \"weights\": [0, 0, 0, 0, 0]}}", "copying.reach"),
+            ("", "EOF"),
+        ] {
             beside("infill.json", text);
             let error = of_folder().unwrap_err().to_string();
             assert!(error.contains("infill.json") && error.contains(word) && error.contains("--learn"), "{error}");

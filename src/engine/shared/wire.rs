@@ -26,6 +26,11 @@ pub fn request(request: &Request) -> (&'static str, Value) {
         body["seed"] = json!(sampling.seed);
     }
     let mut set = |key: &str, value: Value| body[key] = value;
+    for (key, text) in [("above", &request.above), ("below", &request.below)] {
+        if !text.is_empty() {
+            set(key, json!(text));
+        }
+    }
     match &request.form {
         Form::Fill => {
             set("prompt", json!(request.prefix));
@@ -130,4 +135,16 @@ pub fn refusal(what: &str, body: &Value) -> EngineError {
         let said = error["message"].as_str().unwrap_or("without a reason");
         EngineError::new(format!("The shared server {what}: {said}"), "run \"infill serve --stop\"; the next key starts a new one")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_of_the_file_is_sent_where_there_is_some() {
+        let more = Request { prefix: "a".into(), above: "b".into(), ..Request::default() };
+        let (_, body) = request(&more);
+        assert_eq!((&body["above"], body.get("below")), (&json!("b"), None));
+    }
 }

@@ -66,7 +66,9 @@ pub fn write(path: &Path, records: &[Record], settings: &Settings) -> Result<Str
     };
     let (right, shown) = (percent(choice.right, choice.shown), percent(choice.shown, records.len()));
     let learnt = json!({ "settings": settings.json(), "shown %": shown, "right of shown %": right, "right of all suggestions %": percent(found.iter().filter(|f| f.1).count(), found.len()) });
-    let sidecar = Sidecar { show_threshold: Some(choice.threshold), learnt };
+    // What else was learnt for the model stays.
+    let old = std::fs::read_to_string(path).ok().and_then(|text| serde_json::from_str::<Sidecar>(&text).ok());
+    let sidecar = Sidecar { show_threshold: Some(choice.threshold), learnt, ..old.unwrap_or_default() };
     let text = serde_json::to_string_pretty(&sidecar)? + "\n";
     std::fs::write(path, text).with_context(|| format!("--learn {} cannot be written", path.display()))?;
     Ok(format!(
