@@ -399,7 +399,8 @@ fn ollama_gets_the_raw_prompt_and_answers_in_lines() {
     let engine = Http::open(Options { model: "qwen2.5-coder:7b".into(), ..options(&service.url()) }).unwrap();
     let (answer, _, usage) = ask(&engine, "").unwrap();
     assert_eq!((answer.as_str(), usage.prompt_tokens, usage.generated), ("ab", 20, 2));
-    let body = service.asks().last().unwrap().body.clone();
+    // Whether the model converses is asked beside it.
+    let body = service.asks().into_iter().rfind(|ask| ask.path == "/api/generate").expect("asked").body;
     assert_eq!(body["prompt"], "<|fim_prefix|>def f(width):\n<|fim_suffix|>\n\nf(1)\n<|fim_middle|>");
     assert_eq!((&body["raw"], &body["options"]["num_predict"]), (&json!(true), &json!(16)));
 }
