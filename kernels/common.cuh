@@ -21,6 +21,10 @@ DEVICE float as_float(u32 x) { return __uint_as_float(x); }
 DEVICE u32 as_bits(float x) { return __float_as_uint(x); }
 DEVICE float half_to_float(u16 x) { float f; asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(x)); return f; }
 DEVICE int dp4a(int a, int b, int c) { return __dp4a(a, b, c); }
+// Four of the bytes of b · 2^32 + a, by the four hexadecimal digits of `which`.
+DEVICE u32 byte_perm(u32 a, u32 b, u32 which) { return __byte_perm(a, b, which); }
+// Pairs of bf16; -0 is added, as the product alone needs sm_90.
+DEVICE u32 mul_bf16x2(u32 a, u32 b) { u32 c; asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(c) : "r"(a), "r"(b), "r"(0x80008000u)); return c; }
 // Weights are read once: past the L1.
 DEVICE uint4 load_once(const void* p) {
     uint4 v;

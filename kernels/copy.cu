@@ -1,7 +1,8 @@
 // Copies the first slots of one block of the latent pool to another, in every layer; the other slots of the target become NaN.
 //
 // Compile: kernels/check copy
-// Shapes: pool u16 [blocks][layers][16][width]. Grid layers. slots = 0 only poisons.
+// Shapes: pool u16 [blocks][layers][16][width], width half the bytes of a slot (slot.cuh). Grid layers. slots = 0 only poisons: in FP8, by its
+//   scales, whose bits 0x7fc07fc0 are NaN.
 // Versions: one; a copy per layer by the driver would be 27 calls.
 // Expected on an H200: 0.5 MB, 2 us. Not yet run.
 // Spill limit: 0 bytes.

@@ -5,6 +5,7 @@
 #include "common.cuh"
 #include "dot.cuh"
 #include "mla.cuh"
+#include "slot.cuh"
 #define ADD(name) namespace name {
 ADD(f_embed)
 #include "embed.cu"

@@ -165,6 +165,14 @@ DEVICE float as_float(u32 x) { float f; memcpy(&f, &x, 4); return f; }
 DEVICE u32 as_bits(float x) { u32 u; memcpy(&u, &x, 4); return u; }
 DEVICE float half_to_float(u16 x) { _Float16 h; memcpy(&h, &x, 2); return (float)h; }
 DEVICE int dp4a(int a, int b, int c) { for (int i = 0; i < 4; i++) c += int(int8_t(a >> 8 * i)) * int(int8_t(b >> 8 * i)); return c; }
+DEVICE u32 byte_perm(u32 a, u32 b, u32 which) { u64 all = u64(b) << 32 | a; u32 r = 0; for (int i = 0; i < 4; i++) r |= u32(all >> 8 * (which >> 4 * i & 7) & 0xff) << 8 * i; return r; }
+DEVICE u32 mul_bf16x2(u32 a, u32 b) {
+    auto one = [](u32 x, u32 y) {
+        u32 u = as_bits(as_float(x << 16) * as_float(y << 16));  // exact: 8 bits times 8 bits
+        return (u & 0x7fffffffu) > 0x7f800000u ? 0x7fffu : (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
+    };
+    return one(a & 0xffff, b & 0xffff) | one(a >> 16, b >> 16) << 16;
+}
 DEVICE uint4 load_once(const void* p) { uint4 v; memcpy(&v, p, 16); if ((uintptr_t)p & 15) emu::fail("a load of 16 bytes that is not aligned"); return v; }
 DEVICE int add_atomic(int* p, int v) { int old = *p; *p += v; return old; }
 DEVICE void fence() {}

@@ -5,14 +5,32 @@
 // Versions: first a warp for each head, which read every latent once a head (16 times); now 16 heads share a tile of 16 latents in shared
 //   memory (one block of the pool), a thread has one score, and then two columns of all heads' sums. Rows are padded so that a column of
 //   keys falls into different banks. For the published widths mla_tiles does the same on tensor cores; this one serves other shapes,
-//   and is the exact one (queries are not rounded).
-// Expected on an H200: Lite, 2,000 positions, 32 splits of 64: 2.3 MB, about 12 us (bound by shared memory, not by HBM). Not yet run.
+//   and is the exact one (queries are not rounded). mla_decode_f8 expands a tile's FP8 to bf16, which is exact, on its way to shared memory.
+// Expected on an H200: Lite, 2,000 positions, 32 splits of 64: 2.3 MB (FP8: 1.3 MB), about 12 us with either (bound by shared memory, not by HBM). Not yet run.
 // Spill limit: 0 bytes.
 #include "mla.cuh"
 
 static const int HEADS = 16;
 
-KERNEL(THREADS, 2, mla_decode, Mla) {
+// The latents of `count` positions from `at` on, as bf16 [count, ldk].
+template <bool F8> DEVICE void load_tile(const Mla& a, const u8* from, bf16* keys, int count, int ldk) {
+    const int words = F8 ? a.kv_lora / 4 : (a.kv_lora + a.rope) / 2, pairs = a.rope / 2, bytes = slot_bytes<F8>(a.kv_lora, a.rope);
+    for (int i = threadIdx.x; i < count * words; i += THREADS) {
+        const u8* slot = from + i / words * bytes;
+        u32* to = (u32*)(keys + i / words * ldk);
+        const int w = i % words;
+        const u32 word = ((const u32*)slot)[w];
+        if (!F8) { to[w] = word; continue; }
+        uint2 v = expand_f8(word, f8_factor(((const float*)(slot + a.kv_lora))[w * 4 / F8_GROUP]));
+        to[2 * w] = v.x; to[2 * w + 1] = v.y;
+    }
+    for (int i = threadIdx.x; F8 && i < count * pairs; i += THREADS) {
+        const u8* slot = from + i / pairs * bytes;
+        ((u32*)(keys + i / pairs * ldk + a.kv_lora))[i % pairs] = ((const u32*)(slot + key_at<F8>(a.kv_lora)))[i % pairs];
+    }
+}
+
+template <bool F8> DEVICE void decode(const Mla& a) {
     SHARED(shared);
     const int tid = threadIdx.x, lane = tid & 31, token = blockIdx.z, head0 = blockIdx.y * HEADS, width = a.kv_lora + a.rope;
     const int heads = a.heads - head0 < HEADS ? a.heads - head0 : HEADS;
@@ -33,9 +51,8 @@ KERNEL(THREADS, 2, mla_decode, Mla) {
     float acc[HEADS][2] = {};
     for (int at = begin; at < end; at += BLOCK) {
         const int count = end - at < BLOCK ? end - at : BLOCK;
-        const u32* from = (const u32*)latents_of(a, table, at / BLOCK);
         sync_block();
-        for (int i = tid; i < count * width / 2; i += THREADS) ((u32*)keys)[i / (width / 2) * (ldk / 2) + i % (width / 2)] = from[i];
+        load_tile<F8>(a, latent_of<F8>(a, table, at), keys, count, ldk);
         sync_block();
         // A score: 16 keys in the low lanes, so that a half warp shares a head's reads.
         const int key = tid % BLOCK, head = tid / BLOCK;
@@ -88,7 +105,10 @@ KERNEL(THREADS, 2, mla_decode, Mla) {
     }
     (void)lane;
 }
+KERNEL(THREADS, 2, mla_decode, Mla) { decode<false>(a); }
+KERNEL(THREADS, 2, mla_decode_f8, Mla) { decode<true>(a); }
 
 #ifdef INFILL_EMULATE
-REFERENCE(mla_decode, Mla) { plain_mla<false>(a); }
+REFERENCE(mla_decode, Mla) { plain_mla<false, false>(a); }
+REFERENCE(mla_decode_f8, Mla) { plain_mla<false, true>(a); }
 #endif

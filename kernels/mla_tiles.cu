@@ -4,18 +4,21 @@
 // Shapes: see mla.cuh; q bf16. A row is a (token, head) pair, row = token · heads + head: all rows of a sequence read the same latents, so a
 //   tile of rows may hold heads of one token or of several. Grid (splits, ceil(group · heads / rows of a tile), sequences).
 //   mla_tiles_1: 16 rows, 64 keys a step. mla_tiles_4: 64 rows, 16 keys a step. mla_tiles_4x2: the same with two buffers (113 KB of shared
-//   memory, so for devices that have it: A100, H100, H200; the 24 GB cards have 99 KB).
+//   memory, so for devices that have it: A100, H100, H200; the 24 GB cards have 99 KB). mla_tiles_1_f8, mla_tiles_4_f8: pool in FP8.
 // Versions: expanded keys and values need 0.44 TFLOP where this needs 0.82 (504 tokens at depth 1,730), but also their expansion in
 //   memory; absorbed, one kernel serves both and reads the pool as it lies. Queries stay in shared memory; the 8 warps split a step's keys for
 //   the scores and the 512 columns for the sums; scores cross warps through shared memory as f32, and each warp redoes the softmax
-//   of its 16 rows in registers, in the layout that the second product wants.
-// Expected on an H200: about 200 TFLOP/s (bound by shared memory): 2,000 tokens of Lite, 1.9 TFLOP over all layers, 9 ms. Not yet run.
+//   of its 16 rows in registers, in the layout that the second product wants. FP8 becomes bf16 on its way to shared memory, which is exact:
+//   through registers, so cp.async cannot bring it and a second buffer would gain nothing.
+// Expected on an H200: about 200 TFLOP/s (bound by shared memory): 2,000 tokens of Lite, 1.9 TFLOP over all layers, 9 ms. FP8: decode at
+//   2,000 positions reads 35 MB instead of 62 over all layers, 6 us less of 1.1 ms, and pays about as much for expanding them; prefill waits for
+//   each step's latents, 12 ms instead of 9. It is for memory, not for speed. Not yet run.
 // Spill limit: 0 bytes.
 #include "mla.cuh"
 
 static const int LORA = 512, ROPE = 64, WIDTH = LORA + ROPE, LD = WIDTH + 8;  // 8 more: rows of a matrix fall into different banks
 
-template <int GROUPS, int STAGES> DEVICE void tiles(const Mla& a) {
+template <int GROUPS, int STAGES, bool F8> DEVICE void tiles(const Mla& a) {
     const int COLUMN_WARPS = WARPS / GROUPS, KEYS = 8 * COLUMN_WARPS, ROWS = 16 * GROUPS, COLUMNS = LORA / COLUMN_WARPS, LDS = KEYS + 4;
     SHARED(shared);
     bf16* q = (bf16*)shared;                       // [ROWS, LD]
@@ -30,10 +33,26 @@ template <int GROUPS, int STAGES> DEVICE void tiles(const Mla& a) {
 
     auto fetch = [&](int at, int stage) {
         bf16* to = keys + stage * KEYS * LD;
-        for (int i = tid; i < KEYS * (WIDTH / 8); i += THREADS) {
-            int key = i / (WIDTH / 8), c = i % (WIDTH / 8) * 8, p = at + key;
+        const int FIRST = F8 ? LORA : 0, CHUNKS = (WIDTH - FIRST) / 8;  // bf16 from column FIRST on
+        for (int i = tid; i < KEYS * CHUNKS; i += THREADS) {
+            int key = i / CHUNKS, c = i % CHUNKS * 8, p = at + key;
             bool valid = p < end;
-            copy16_async(to + key * LD + c, valid ? latents_of(a, table, p / BLOCK) + p % BLOCK * WIDTH + c : a.pool, valid);
+            copy16_async(to + key * LD + FIRST + c, valid ? latent_of<F8>(a, table, p) + (F8 ? key_at<F8>(LORA) : 0) + c * 2 : a.pool, valid);
+        }
+#pragma unroll
+        for (int i = tid; F8 && i < KEYS * (LORA / 16); i += THREADS) {
+            int key = i / (LORA / 16), c = i % (LORA / 16) * 16, p = at + key;
+            uint4 raw = {};
+            u32 factor = 0;
+            if (p < end) {
+                const u8* slot = latent_of<F8>(a, table, p);
+                raw = *(const uint4*)(slot + c);
+                factor = f8_factor(((const float*)(slot + LORA))[c / F8_GROUP]);
+            }
+            uint2 v0 = expand_f8(raw.x, factor), v1 = expand_f8(raw.y, factor), v2 = expand_f8(raw.z, factor), v3 = expand_f8(raw.w, factor);
+            uint4* out = (uint4*)(to + key * LD + c);
+            out[0] = {v0.x, v0.y, v1.x, v1.y};
+            out[1] = {v2.x, v2.y, v3.x, v3.y};
         }
     };
     for (int i = tid; i < ROWS * (WIDTH / 8); i += THREADS) {
@@ -142,10 +161,13 @@ template <int GROUPS, int STAGES> DEVICE void tiles(const Mla& a) {
             *(float2*)(a.acc + out * LORA + part * COLUMNS + c * 8 + 2 * t) = make_float2(acc[c][2 * i], acc[c][2 * i + 1]);
     }
 }
-KERNEL(THREADS, 2, mla_tiles_1, Mla) { tiles<1, 1>(a); }
-KERNEL(THREADS, 1, mla_tiles_4, Mla) { tiles<4, 1>(a); }
-KERNEL(THREADS, 1, mla_tiles_4x2, Mla) { tiles<4, 2>(a); }
+KERNEL(THREADS, 2, mla_tiles_1, Mla) { tiles<1, 1, false>(a); }
+KERNEL(THREADS, 1, mla_tiles_4, Mla) { tiles<4, 1, false>(a); }
+KERNEL(THREADS, 1, mla_tiles_4x2, Mla) { tiles<4, 2, false>(a); }
+KERNEL(THREADS, 2, mla_tiles_1_f8, Mla) { tiles<1, 1, true>(a); }
+KERNEL(THREADS, 1, mla_tiles_4_f8, Mla) { tiles<4, 1, true>(a); }
 
 #ifdef INFILL_EMULATE
-REFERENCE(mla_tiles, Mla) { plain_mla<true>(a); }
+REFERENCE(mla_tiles, Mla) { plain_mla<true, false>(a); }
+REFERENCE(mla_tiles_f8, Mla) { plain_mla<true, true>(a); }
 #endif

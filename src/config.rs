@@ -13,8 +13,10 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+mod cache;
 mod places;
 mod server;
+pub use cache::{Bytes, Cache, CacheFormat};
 pub use places::{env_layers, env_name, file_layer, plain, user_file, user_layers};
 pub use server::{Api, Engine, Server, Transport};
 
@@ -196,54 +198,6 @@ impl Default for Context {
     }
 }
 
-/// The prefix cache.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Cache {
-    /// Memory for reused attention state: "auto" (a share of free memory), or bytes such as 268435456, "256MB".
-    pub bytes: Bytes,
-}
-
-impl Default for Cache {
-    fn default() -> Self {
-        Cache { bytes: Bytes::Word("auto".into()) }
-    }
-}
-
-/// A number of bytes, a text such as "256MB", or "auto".
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-#[schemars(extend("pattern" = "^ *(auto|[0-9]+ *([KkMmGg]([Ii]?[Bb])?|[Bb])?) *$", "minimum" = 0))]
-pub enum Bytes {
-    Number(u64),
-    Word(String),
-}
-
-const SIZE: &str = "write \"auto\", a number of bytes, or a size such as \"256MB\"";
-
-impl Bytes {
-    /// The number of bytes; `None` for "auto".
-    pub fn get(&self) -> Result<Option<u64>, String> {
-        let word = match self {
-            Bytes::Number(n) => return Ok(Some(*n)),
-            Bytes::Word(w) => w.trim(),
-        };
-        if word == "auto" {
-            return Ok(None);
-        }
-        let digits = word.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
-        let unit: u64 = match word[digits.len()..].trim().to_ascii_uppercase().as_str() {
-            "" | "B" => 1,
-            "KB" | "K" | "KIB" => 1 << 10,
-            "MB" | "M" | "MIB" => 1 << 20,
-            "GB" | "G" | "GIB" => 1 << 30,
-            _ => return Err(format!("\"{word}\" is no size: {SIZE}")),
-        };
-        let number = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
-        number.map(Some).ok_or_else(|| format!("\"{word}\" is no size: {SIZE}"))
-    }
-}
-
 /// A value that cannot be used, with its key, its place and the remedy.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{place}: {}{why}", if key.is_empty() { String::new() } else { format!("{key}: ") })]
@@ -350,7 +304,7 @@ fn parse(value: &Value, place: &str) -> Result<Config, ConfigError> {
 /// What serde says of a wrong value, for who writes settings and not Rust.
 fn said(why: &str) -> String {
     if why.contains("untagged enum Bytes") {
-        return SIZE.into();
+        return cache::SIZE.into();
     }
     let why = why.replace("unknown variant", "unknown value");
     let wrong = why.strip_prefix("invalid type: ").or_else(|| why.strip_prefix("invalid value: "));

@@ -296,7 +296,8 @@ fn memory(health: &Health) -> Finding {
 }
 
 fn cache(health: &Health) -> Finding {
-    let found = format!("{} tokens in {}", health.cache_tokens, size(health.cache_bytes));
+    let note = health.cache_note.map_or_else(String::new, |note| format!("; {note}"));
+    let found = format!("{} tokens in {}{note}", health.cache_tokens, size(health.cache_bytes));
     if health.cache_tokens < 2 * health.window {
         let remedy = format!("it holds less than two prompts of {} tokens: raise cache.bytes", health.window);
         return Finding::bad("cache", found, remedy);

@@ -172,10 +172,13 @@ struct Model {
     /// "nano", a name from "infill models", a folder with config.json, or a GGUF file.
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
+    /// Where it runs: "auto", "cpu", or "cuda:0" for NVIDIA GPU number 0.
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
 }
 
 impl Model {
-    /// File, environment, and this option on top.
+    /// File, environment, and these options on top.
     fn layers(&self) -> Result<Vec<Layer>> {
         let mut layers = config::user_layers()?;
         layers.extend(self.named());
@@ -183,9 +186,13 @@ impl Model {
         Ok(layers)
     }
 
-    fn named(&self) -> Option<Layer> {
-        let model = self.model.as_deref()?;
-        Some(Layer { place: "--model".into(), value: config::nest("model", model.into()) })
+    fn named(&self) -> impl Iterator<Item = Layer> {
+        let options = [("model", &self.model), ("device", &self.device)];
+        let layer = |(key, value): (&str, &Option<String>)| {
+            let value = config::nest(key, value.as_deref()?.into());
+            Some(Layer { place: format!("--{key}"), value })
+        };
+        options.into_iter().filter_map(layer)
     }
 }
 
@@ -368,7 +375,7 @@ fn explain(file: &Path, json: bool) -> Result<ExitCode> {
 
 fn doctor(json: bool, model: &Model) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let findings = runtime.block_on(infill::doctor::examine(config::user_layers(), model.named().into_iter().collect()));
+    let findings = runtime.block_on(infill::doctor::examine(config::user_layers(), model.named().collect()));
     let mut out = std::io::stdout();
     if json {
         writeln!(out, "{}", serde_json::to_string_pretty(&findings)?)?;

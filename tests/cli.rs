@@ -289,6 +289,14 @@ fn models_that_cannot_be_used_are_named() {
 }
 
 #[test]
+fn devices_that_are_not_there_are_named() {
+    let shell = Shell::new().file("a.py", "x\n");
+    for (device, words) in [("gpu", &["--device", "gpu", "\"cuda:0\""][..]), ("cuda:777", &["cuda:777 cannot be used", "set device to"])] {
+        shell.fails(&["complete", "a.py:1:1", "--device", device], words);
+    }
+}
+
+#[test]
 fn places_that_are_not_there_are_named() {
     let shell = Shell::new().file("a.py", "x = 1\n");
     for (place, words) in [

@@ -84,6 +84,14 @@ fn what_is_wrong_is_named_with_its_remedy() {
 }
 
 #[test]
+fn a_format_of_the_cache_that_a_cpu_does_not_have_is_told() {
+    let line = |text: &str| House::with(&[(".config/infill/config.toml", text)]).line("cache");
+    let told = line("[cache]\nformat = \"fp8\"");
+    assert!(told.starts_with("ok") && told.contains("on a CPU the cache is in f32"), "{told}");
+    assert!(!line("[cache]\nformat = \"auto\"").contains("f32"));
+}
+
+#[test]
 fn editors_that_are_set_up_are_found() {
     let languages =
         "[language-server.infill]\ncommand = \"infill\"\n[[language]]\nname = \"rust\"\nlanguage-servers = [{ name = \"infill\" }]\n";

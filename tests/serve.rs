@@ -420,7 +420,7 @@ impl False {
     /// A window's engine. It cannot start a server: the program for that says no.
     fn window(&self, program: &str) -> Shared {
         let link = Link { place: self.place.clone(), transport: Transport::Auto };
-        Shared::start(Wanted { link, identity: False::identity(), program: program.into() })
+        Shared::start(Wanted { link, identity: False::identity(), program: program.into(), settings: Vec::new() })
     }
 
     async fn settled(engine: &Shared) -> State {

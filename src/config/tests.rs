@@ -33,6 +33,7 @@ fn errors_name_place_key_and_what_is_accepted() {
         (json!({"cache": {"bytes": "lots"}}), vec!["cache.bytes", "256MB"]),
         (json!({"completion": {"show_threshold": 2}}), vec!["completion.show_threshold", "from 0 to 1"]),
         (json!({"cache": {"bytes": [1]}}), vec!["cache.bytes", "256MB"]),
+        (json!({"cache": {"format": "int4"}}), vec!["cache.format", "int4", "`bf16`", "`fp8`"]),
         (json!({"languages": "rust"}), vec!["languages", "rust", "a list"]),
         (json!({"server": {"connections": 0}}), vec!["server.connections", "1 to 65536"]),
         (json!({"server": {"transport": "pigeon"}}), vec!["server.transport", "pigeon", "`loopback`"]),

@@ -29,6 +29,8 @@ pub struct Wanted {
     pub identity: Identity,
     /// This program.
     pub program: PathBuf,
+    /// Variables for a server that is started: what the window's editor set and the server cannot read in the user's file.
+    pub settings: Vec<(String, String)>,
 }
 
 /// A window's connection to the server that fits it.
@@ -119,6 +121,7 @@ impl Wanted {
         tracing::info!("starting the shared server: its log is {}", place.log().display());
         let mut command = Command::new(&self.program);
         command.args(["serve", "--detached", "--model", &self.identity.model]).current_dir(place.folder());
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         // No console of its own.
         #[cfg(windows)]

@@ -8,7 +8,7 @@ use super::http::{Http, Options};
 use super::local::{Local, LocalOptions};
 use super::shared::Shared;
 use super::{Answer, Engine, EngineError, Info, Request, State, Totals};
-use crate::config::Config;
+use crate::config::{Config, env_name};
 use crate::daemon::link::Link;
 use crate::daemon::place::Place;
 use crate::daemon::{Identity, start::Wanted};
@@ -29,7 +29,8 @@ pub fn open(config: &Config) -> Result<Configured, EngineError> {
         return Http::open(Options::from_config(config)?).map(Configured::Remote);
     }
     let cache_bytes = config.cache.bytes.get().map_err(|hint| EngineError { title: "cache.bytes".into(), hint })?;
-    Local::open(&config.model, LocalOptions { device: config.device, cache_bytes, ..LocalOptions::default() }).map(Configured::Local)
+    let (device, cache_format) = (config.device, config.cache.format);
+    Local::open(&config.model, LocalOptions { device, cache_bytes, cache_format, ..LocalOptions::default() }).map(Configured::Local)
 }
 
 impl Configured {
@@ -85,5 +86,31 @@ pub fn for_window(config: &Config) -> Result<Arc<dyn Engine>, EngineError> {
         EngineError::new(title, "start infill by its whole path, or set engine.shared = false")
     })?;
     let link = Link { place: Place::find()?, transport: config.server.transport };
-    Ok(Arc::new(Shared::start(Wanted { link, identity, program })))
+    Ok(Arc::new(Shared::start(Wanted { link, identity, program, settings: for_server(config) })))
+}
+
+/// Where the model runs and what its cache takes: an editor may say so, and the server that all windows share is told by the first that starts it.
+fn for_server(config: &Config) -> Vec<(String, String)> {
+    let value = serde_json::to_value(config).unwrap_or_default();
+    let one = |key: &str| {
+        let found = key.split('.').try_fold(&value, |value, part| value.get(part))?;
+        Some((env_name(key), found.as_str().map_or_else(|| found.to_string(), str::to_owned)))
+    };
+    ["device", "cache.bytes", "cache.format"].into_iter().filter_map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Layer, env_layers, merge};
+    use serde_json::json;
+
+    #[test]
+    fn a_server_is_told_what_an_editor_set() {
+        let editor = json!({"device": "cuda:1", "cache": {"bytes": 268_435_456, "format": "fp8"}});
+        let window = merge(&[Layer { place: "editor".into(), value: editor }]).unwrap().config;
+        let server = merge(&env_layers(for_server(&window).into_iter()).unwrap()).unwrap().config;
+        assert_eq!((server.device, server.cache), (window.device, window.cache));
+        assert_eq!(merge(&env_layers(for_server(&Config::default()).into_iter()).unwrap()).unwrap().config, Config::default());
+    }
 }

@@ -10,7 +10,7 @@
 //! # Ok(()) }
 //! ```
 use super::{Answer, Engine, EngineError, Info, Request, State, Totals};
-use crate::config::{Config, Device};
+use crate::config::{CacheFormat, Config, Device};
 use crate::hub::Name;
 use crate::hub::cache::Cache;
 use crate::model::cpu::Cpu;
@@ -32,13 +32,15 @@ pub struct LocalOptions {
     pub device: Device,
     /// Most memory for the prefix cache; `None`: a quarter of what is free.
     pub cache_bytes: Option<u64>,
+    /// How a GPU holds it.
+    pub cache_format: CacheFormat,
     /// Most tokens in one forward pass of a prefill.
     pub chunk: usize,
 }
 
 impl Default for LocalOptions {
     fn default() -> LocalOptions {
-        LocalOptions { device: Device::Auto, cache_bytes: None, chunk: Options::default().chunk }
+        LocalOptions { device: Device::Auto, cache_bytes: None, cache_format: CacheFormat::Auto, chunk: Options::default().chunk }
     }
 }
 
@@ -154,6 +156,8 @@ pub struct Health {
     pub weight_bytes: u64,
     pub cache_bytes: u64,
     pub cache_tokens: usize,
+    /// Where a format is set that a CPU's cache does not have.
+    pub cache_note: Option<&'static str>,
     /// Most tokens of one prompt.
     pub window: usize,
     pub free_bytes: u64,
@@ -175,6 +179,7 @@ pub fn health(config: &Config) -> Result<Health, EngineError> {
         weight_bytes: source.bytes(),
         cache_bytes: (cache_blocks * backend.block_bytes()) as u64,
         cache_tokens: cache_blocks * BLOCK,
+        cache_note: config.cache.format.on_cpu(),
         window: config.context.tokens.min(backend.context()),
         free_bytes,
     })
@@ -224,6 +229,9 @@ fn load(source: &Source, options: &LocalOptions) -> Result<Loaded, EngineError> 
         Place::Gpu(loaded) => return Ok(loaded),
         Place::Cpu(instead) => instead,
     };
+    if let Some(said) = options.cache_format.on_cpu() {
+        tracing::warn!("{said}");
+    }
     let (backend, tokens) = both(source)?;
     let cache_blocks = blocks(options.cache_bytes, free_memory(), backend.block_bytes()).max(least(&backend));
     let sidecar::Sidecar { show_threshold, copying, .. } = sidecar::read(source)?;

@@ -13,7 +13,7 @@
 //! run as a recorded graph (one start for all layers); more go through the tensor cores in pieces. [`Cuda::greedy`] decodes
 //! without a word from the host: the pick of one step is the input of the next.
 //!
-//! **Not batch-invariant.** Latents are bf16 and sums run in another order for many tokens than for few, so at a near-tie a warm and a
+//! **Not batch-invariant.** Latents are bf16 or FP8 ([`latents`]) and sums run in another order for many tokens than for few, so at a near-tie a warm and a
 //! cold cache may choose differently; the CPU backend is the exact one.
 use super::config::Config;
 use super::matrix::Format;
@@ -24,6 +24,7 @@ use crate::cache::BlockId;
 use anyhow::{Context, Result, ensure};
 use gpu::{Buffer, Gpu, Recording, megabytes};
 use kind::Precision;
+use latents::Latents;
 use pass::Model;
 use scratch::{FEW, STEPS, Scratch, Sizes};
 use std::collections::HashMap;
@@ -38,6 +39,7 @@ pub mod driver;
 pub mod emulated;
 pub mod gpu;
 pub mod kind;
+pub mod latents;
 pub mod pass;
 pub mod ptx;
 pub mod scratch;
@@ -51,6 +53,8 @@ pub struct Options {
     pub precision: Option<Precision>,
     /// Bytes to leave for the latent pool when the format is picked; `None`: 4,096 positions.
     pub pool_bytes: Option<u64>,
+    /// The format of the latent pool.
+    pub latents: Latents,
 }
 
 /// A model on a device, with its latent pool.
@@ -65,6 +69,7 @@ pub struct Cuda {
     config: Config,
     name: String,
     precision: Precision,
+    latents: Latents,
     format: Format,
     blocks: usize,
     /// The block table that the device has.
@@ -126,13 +131,20 @@ impl Cuda {
             config,
             name,
             precision,
+            latents: options.latents,
             format,
             blocks: 0,
             table,
             dirty: false,
             failed,
         };
-        tracing::info!(gpu = all.gpu.name(), weights = megabytes(all.weights.bytes()), ?precision, "model on the GPU");
+        tracing::info!(
+            gpu = all.gpu.name(),
+            weights = megabytes(all.weights.bytes()),
+            ?precision,
+            cache = options.latents.name(),
+            "model on the GPU"
+        );
         all.reserve(1)?;
         Ok(all)
     }
@@ -158,6 +170,15 @@ impl Cuda {
         Ok(())
     }
 
+    /// As [`Cuda::reserve`], in another format from now on.
+    ///
+    /// # Errors
+    /// As [`Cuda::reserve`].
+    pub fn reserve_as(&mut self, latents: Latents, blocks: usize) -> Result<()> {
+        self.latents = latents;
+        self.reserve(blocks)
+    }
+
     /// The shape of the model.
     pub fn config(&self) -> &Config {
         &self.config
@@ -168,9 +189,9 @@ impl Cuda {
         &self.name
     }
 
-    /// "NVIDIA H200 (sm_90), weights from BF16 as Q8".
+    /// "NVIDIA H200 (sm_90), weights from BF16 as Q8 at most, cache in bf16".
     pub fn device(&self) -> String {
-        format!("{}, weights from {:?} as {:?} at most", self.gpu.name(), self.format, self.precision)
+        format!("{}, weights from {:?} as {:?} at most, cache in {}", self.gpu.name(), self.format, self.precision, self.latents.name())
     }
 
     /// Bytes that are free on the device.
@@ -186,6 +207,11 @@ impl Cuda {
         self.weights.bytes() + Scratch::bytes(&self.config, self.scratch.sizes) + (self.pool.bytes() + self.turns.bytes()) as u64
     }
 
+    /// Bytes of weights, and of the pool: what a user's card must have room for, beside what is the same for all.
+    pub fn sizes(&self) -> (u64, u64) {
+        (self.weights.bytes(), self.pool.bytes() as u64)
+    }
+
     /// Makes the positions of a block from `slot` on read as NaN. For tests: a freed slot must never be read again.
     ///
     /// # Errors
@@ -193,7 +219,11 @@ impl Cuda {
     pub fn poison(&mut self, block: BlockId, slot: usize) -> Result<()> {
         self.known(block)?;
         // From the block to itself: the first slots stay, the others become NaN.
-        self.gpu.launch(&pass::copy(&self.config, self.pool.at(0), block.0, block.0, slot.min(BLOCK)))
+        self.gpu.launch(&self.copy(block, block, slot))
+    }
+
+    fn copy(&self, from: BlockId, to: BlockId, slots: usize) -> gpu::Launch {
+        pass::copy(&self.config, self.latents, self.pool.at(0), (from.0, to.0), slots.min(BLOCK))
     }
 
     fn known(&self, block: BlockId) -> Result<()> {
@@ -218,6 +248,7 @@ impl Cuda {
             config: &self.config,
             weights: &self.weights,
             scratch: &self.scratch,
+            latents: self.latents,
             pool: self.pool.at(0),
             turns: self.turns.at(0),
             processors: self.gpu.processors() as usize,
@@ -236,7 +267,7 @@ impl Backend for Cuda {
     }
 
     fn block_bytes(&self) -> usize {
-        self.config.layers * BLOCK * self.config.latent() * 2
+        BLOCK * self.latents.position(&self.config)
     }
 
     fn forward(&mut self, table: &[BlockId], start: usize, tokens: &[u32], rows: usize) -> Result<Vec<f32>> {
@@ -274,10 +305,10 @@ impl Backend for Cuda {
     }
 
     fn copy_block(&mut self, from: BlockId, to: BlockId, slots: usize) {
-        let done = self.known(from).and_then(|()| self.known(to)).and_then(|()| {
-            let launch = pass::copy(&self.config, self.pool.at(0), from.0, to.0, slots.min(BLOCK));
-            if from == to { Ok(()) } else { self.gpu.launch(&launch) }
-        });
+        let done = self
+            .known(from)
+            .and_then(|()| self.known(to))
+            .and_then(|()| if from == to { Ok(()) } else { self.gpu.launch(&self.copy(from, to, slots)) });
         self.failed = self.failed.take().or(done.err());
     }
 }
@@ -286,7 +317,7 @@ impl Backend for Cuda {
 fn pick_precision(weights: &Weights, c: &Config, options: &Options, free: u64) -> Result<Precision> {
     // What else a device needs: the context, modules, graphs.
     const SPARE: u64 = 300_000_000;
-    let pool = options.pool_bytes.unwrap_or((c.layers * c.latent() * 2 * 4096.min(c.context)) as u64);
+    let pool = options.pool_bytes.unwrap_or((options.latents.position(c) * 4096.min(c.context)) as u64);
     let rest = Scratch::bytes(c, Sizes::new(c, usize::MAX)) + pool + SPARE;
     let needs = |p| weights::bytes(weights, c, p) + rest;
     let wanted = options.precision.map_or(Precision::ALL.to_vec(), |p| vec![p]);

@@ -57,7 +57,7 @@ pub struct Case<'a> {
 
 /// Which array.
 #[derive(Clone, Copy)]
-pub struct At(usize);
+pub struct At(pub usize);
 
 impl<'a> Case<'a> {
     pub fn new(bench: &'a Bench) -> Self {

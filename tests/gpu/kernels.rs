@@ -485,5 +485,8 @@ pub fn launches_name_kernels(_: &Bench) {
             assert!(known.contains(&name.as_str()), "{name}");
         }
     }
+    for name in ["latent_f32", "latent_bf16", "latent_split", "mla_decode", "mla_tiles_1", "mla_tiles_4"] {
+        assert!(known.contains(&name) && known.contains(&format!("{name}_f8").as_str()), "{name}");
+    }
     let _ = pass::bucket(1);
 }

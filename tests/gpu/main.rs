@@ -28,6 +28,6 @@ tests! {
     attention: latent mla combine;
     kernels: gemv experts router gemm sort sample small launches_name_kernels;
     model: few_tokens_agree_with_the_cpu many_tokens_agree_with_the_cpu warm_is_cold decoding_on_the_device_is_decoding_step_by_step several_sequences_share_a_pass
-        blocks_are_copied_and_poisoned true_widths_run_through_the_tiles quantised_files_agree_with_the_cpu checkpoints_in_fp8_agree_with_the_cpu
+        blocks_are_copied_and_poisoned true_widths_run_through_the_tiles a_cache_in_fp8_stays_near quantised_files_agree_with_the_cpu checkpoints_in_fp8_agree_with_the_cpu
         smaller_precisions_stay_near nonsense_is_refused;
 }

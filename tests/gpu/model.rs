@@ -9,6 +9,7 @@ use candle_core::quantized::GgmlDType;
 use infill::cache::BlockId;
 use infill::model::cpu::Cpu;
 use infill::model::cuda::kind::Precision;
+use infill::model::cuda::latents::Latents;
 use infill::model::cuda::{Cuda, Options};
 use infill::model::{BLOCK, Backend, Part};
 use std::path::Path;
@@ -18,7 +19,11 @@ const SHAPES: [&str; 2] = ["lite", "236b"];
 const BLOCKS: usize = 128;
 
 fn open(bench: &Bench, path: &Path, precision: Precision) -> Cuda {
-    let options = Options { precision: Some(precision), ..Options::default() };
+    open_with(bench, path, precision, Latents::Bf16)
+}
+
+fn open_with(bench: &Bench, path: &Path, precision: Precision, latents: Latents) -> Cuda {
+    let options = Options { precision: Some(precision), latents, ..Options::default() };
     let mut model = Cuda::open(path, bench.gpu.clone(), &options).unwrap();
     model.reserve(BLOCKS).unwrap();
     model
@@ -78,8 +83,14 @@ pub fn many_tokens_agree_with_the_cpu(bench: &Bench) {
 }
 
 pub fn warm_is_cold(bench: &Bench) {
+    warm(bench, Latents::Bf16, 0.015);
+    // Other kernels bring other last bits, and a value that lies between two codes goes the other way.
+    warm(bench, Latents::F8, 0.08);
+}
+
+fn warm(bench: &Bench, latents: Latents, tolerance: f32) {
     let ids = &prompt("lite", "long")[..60];
-    let mut model = open(bench, &reference("lite"), Precision::Bf16);
+    let mut model = open_with(bench, &reference("lite"), Precision::Bf16, latents);
     let table = shuffled(64);
     let cold = run(&mut model, &table, ids, 60);
     // Something else after 40, rolled back by a shorter sequence, and the true rest again.
@@ -89,14 +100,18 @@ pub fn warm_is_cold(bench: &Bench) {
     assert!(again == cold[40 * 512..], "the same kernels over the same latents give the same bits");
     // One by one other kernels run.
     let single = run(&mut model, &table, ids, 1);
-    near("one by one", &single, &cold, 512, 0.015);
+    near(&format!("{latents:?}, one by one"), &single, &cold, 512, tolerance);
     let twice = run(&mut model, &table, ids, 1);
     assert!(single == twice, "and they give their own bits again");
 }
 
 pub fn decoding_on_the_device_is_decoding_step_by_step(bench: &Bench) {
+    [Latents::Bf16, Latents::F8].iter().for_each(|latents| step_by_step(bench, *latents));
+}
+
+fn step_by_step(bench: &Bench, latents: Latents) {
     let ids = prompt("lite", "short");
-    let (mut model, table) = (open(bench, &reference("lite"), Precision::Bf16), shuffled(64));
+    let (mut model, table) = (open_with(bench, &reference("lite"), Precision::Bf16, latents), shuffled(64));
     let (start, steps) = (15, 9);
     let best = |row: &[f32], allowed: &dyn Fn(usize) -> bool| {
         (0..row.len())
@@ -159,15 +174,20 @@ pub fn several_sequences_share_a_pass(bench: &Bench) {
 }
 
 pub fn blocks_are_copied_and_poisoned(bench: &Bench) {
+    copied(bench, Latents::Bf16, 0.015);
+    copied(bench, Latents::F8, 0.05);
+}
+
+fn copied(bench: &Bench, latents: Latents, tolerance: f32) {
     let ids = &prompt("lite", "short")[..24];
-    let mut model = open(bench, &reference("lite"), Precision::Bf16);
+    let mut model = open_with(bench, &reference("lite"), Precision::Bf16, latents);
     let table = [BlockId(5), BlockId(9)];
     let cold = run(&mut model, &table, ids, 24);
     // A branch after position 20: block 9's first slots in a block of its own.
     model.copy_block(BlockId(9), BlockId(2), 4);
     let branch = [BlockId(5), BlockId(2)];
     let tail = model.forward(&branch, 20, &ids[20..], 4).unwrap();
-    near("a branch", &tail, &cold[20 * 512..], 512, 0.015);
+    near("a branch", &tail, &cold[20 * 512..], 512, tolerance);
     // The slots behind a copy are NaN: whoever read them would see it.
     model.copy_block(BlockId(9), BlockId(2), 3);
     assert!(model.forward(&branch, 20, &ids[20..21], 1).unwrap()[0].is_nan());
@@ -241,6 +261,29 @@ pub fn true_widths_run_through_the_tiles(bench: &Bench) {
     let mut model = open(bench, folder.path(), Precision::Bf16);
     let got = run(&mut model, &shuffled(90), &ids[..9], 1);
     near("true widths, one by one", &got, &want[..9 * 512], 512, 0.012);
+}
+
+/// A cache in FP8 against one in bf16, whose logits it moves by a tenth or two of their size; a wrong scale or place moves them by all of their size. Through the kernels for any widths and through the tiles, and in a bit more than half the memory.
+pub fn a_cache_in_fp8_stays_near(bench: &Bench) {
+    let folder = tempfile::tempdir().unwrap();
+    true_widths(folder.path());
+    let ids: Vec<u32> = numbers(90, 3).iter().map(|x| ((x + 1.0) * 255.0) as u32).collect();
+    // The 236B's stand-in multiplies its experts by 16, and their choice hangs on the last bits.
+    let cases =
+        [("lite", reference("lite"), 40, 0.12), ("236b", reference("236b"), 20, 0.25), ("true widths", folder.path().into(), 90, 0.12)];
+    for (name, path, n, tolerance) in cases {
+        let mut fine = open(bench, &path, Precision::Bf16);
+        let want = run(&mut fine, &shuffled(n), &ids[..n], n);
+        for chunk in [n, 8, 1] {
+            let mut model = open_with(bench, &path, Precision::Bf16, Latents::F8);
+            assert!(model.device().ends_with("cache in fp8"), "{}", model.device());
+            let (eight, sixteen) = (model.block_bytes() as f64, fine.block_bytes() as f64);
+            assert!((0.5..0.65).contains(&(eight / sixteen)), "{eight} bytes a block, and {sixteen} in bf16");
+            let got = run(&mut model, &shuffled(n), &ids[..n], chunk);
+            near(&format!("{name} with a cache in FP8, {chunk} at a time"), &got, &want, 512, tolerance);
+            assert!(apart(&got, &want, 512)[n / 2] > 1e-3, "{name}: the cache is not in FP8");
+        }
+    }
 }
 
 pub fn quantised_files_agree_with_the_cpu(bench: &Bench) {

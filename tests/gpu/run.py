@@ -79,7 +79,7 @@ def tests(step, names, prefix=(), what=None):
 
 KERNELS = "gemv experts router latent mla combine gemm sort sample small launches_name_kernels what_is_wrong_is_said".split()
 MODELS = ("few_tokens_agree_with_the_cpu many_tokens_agree_with_the_cpu warm_is_cold decoding_on_the_device_is_decoding_step_by_step "
-          "several_sequences_share_a_pass blocks_are_copied_and_poisoned true_widths_run_through_the_tiles quantised_files_agree_with_the_cpu "
+          "several_sequences_share_a_pass blocks_are_copied_and_poisoned true_widths_run_through_the_tiles a_cache_in_fp8_stays_near quantised_files_agree_with_the_cpu "
           "checkpoints_in_fp8_agree_with_the_cpu smaller_precisions_stay_near nonsense_is_refused").split()
 MODULES = ("torch", "transformers", "safetensors")
 
@@ -231,7 +231,13 @@ def benchmark(torch, work, layers, peak):
             limit = dict(decode_ms=1.8, prefill_ms=60, keystroke_ms=4, line_of_16_ms=35).get(key) if precision == "bf16" else None
             value = found[precision][key]
             row(6, f"{precision} {key}", f"{value:.2f}", f"≤ {limit}" if limit else "", None if limit is None else value <= limit)
-        row(6, f"{precision} bytes on the device", found[precision]["bytes"])
+        beside = (found[precision]["taken"] - found[precision]["weights"] - found[precision]["cache"]) / 1e9
+        row(6, f"{precision} weights, cache, all else in GB", f"{found[precision]['weights'] / 1e9:.2f}, {found[precision]['cache'] / 1e9:.2f}, {beside:.2f}",
+            "all else ≤ 1", beside <= 1)
+        fp8 = found[precision]["fp8_cache"]
+        row(6, f"{precision} with a cache in FP8: decode_ms, prefill_ms, keystroke_ms",
+            ", ".join(f"{fp8['times'][key]:.2f}" for key in ("decode_ms", "prefill_ms", "keystroke_ms")))
+        row(6, f"{precision} bytes of cache a token, FP8 and bf16", f"{fp8['bytes_a_token']}, {fp8['bf16_bytes_a_token']}")
     faster = found["q8"]["decode_ms"] < found["bf16"]["decode_ms"] and found["q4k"]["decode_ms"] < found["bf16"]["decode_ms"]
     row(6, "Q8_0 and Q4_K decode faster than bf16", faster, "True", faster)
     read = (2.45e9 * 2) * layers / 27

@@ -5,8 +5,10 @@
 //! device = "auto"     GPU 0 when there is a driver and the model fits; otherwise the CPU, and where a GPU is there, why it is not used
 //! ```
 use super::{Device, EngineError, Loaded, LocalOptions, Options, Place, Source, blocks, error, fit, least, nano, sidecar, unusable};
+use crate::config::CacheFormat;
 use crate::model::Backend;
 use crate::model::cuda::gpu::Gpu;
+use crate::model::cuda::latents::Latents;
 use crate::model::cuda::{self, Cuda, driver};
 use std::sync::Arc;
 
@@ -44,7 +46,11 @@ fn automatic(source: &Source, options: &LocalOptions) -> Place {
 fn on(source: &Source, options: &LocalOptions, index: usize) -> anyhow::Result<Loaded> {
     let gpu: Arc<dyn Gpu> = Arc::new(driver::Driver::open(index)?);
     let tokens = source.tokens()?;
-    let wanted = cuda::Options { pool_bytes: options.cache_bytes, ..cuda::Options::default() };
+    let latents = match options.cache_format {
+        CacheFormat::Auto | CacheFormat::Bf16 => Latents::Bf16,
+        CacheFormat::Fp8 => Latents::F8,
+    };
+    let wanted = cuda::Options { precision: None, pool_bytes: options.cache_bytes, latents };
     let mut backend = match source {
         Source::Nano => Cuda::from_static("nano", nano()?, gpu, &wanted)?,
         Source::Folder(path) | Source::Gguf(path) => Cuda::open(path, gpu, &wanted).map_err(|e| unusable(format!("{e:#}")))?,

@@ -8,6 +8,7 @@
 use super::args::{self, Ptr};
 use super::gpu::Launch;
 use super::kind::{Kind, Placed};
+use super::latents::Latents;
 use super::scratch::{FEW, ROWS, SPLITS, STEPS, Scratch, act_width};
 use super::weights::{Columns, Expert, Half, Layer, OnDevice};
 use crate::model::config::Config;
@@ -20,6 +21,7 @@ pub struct Model<'a> {
     pub config: &'a Config,
     pub weights: &'a OnDevice,
     pub scratch: &'a Scratch,
+    pub latents: Latents,
     pub pool: Ptr,
     /// f32 `[positions, rope / 2, 2]`: cos and sin.
     pub turns: Ptr,
@@ -111,9 +113,9 @@ pub fn head(m: Model<'_>, first: usize, rows: usize) -> Vec<Launch> {
 }
 
 /// Copies `slots` positions of a block.
-pub fn copy(c: &Config, pool: Ptr, from: u32, to: u32, slots: usize) -> Launch {
+pub fn copy(c: &Config, latents: Latents, pool: Ptr, (from, to): (u32, u32), slots: usize) -> Launch {
     let number = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
-    let (from, to, width) = (number(from), number(to), int(c.latent()));
+    let (from, to, width) = (number(from), number(to), int(latents.slot(c.kv_lora, c.rope) / 2));
     let args = args::CopyBlock { pool, from, to, slots: int(slots), layers: int(c.layers), width, unused: 0 };
     Launch::new("copy_block", [c.layers, 1, 1], 0, &args)
 }
@@ -221,7 +223,7 @@ impl Pass<'_> {
             eps: c.eps,
             unused: 0,
         };
-        self.add(kernel, [c.heads * parts + 1, self.n, 1], (c.nope * 4).max(64), &args);
+        self.add(m.latents.kernel(kernel), [c.heads * parts + 1, self.n, 1], (c.nope * 4).max(64), &args);
     }
 
     /// Attention; how many splits there are.
@@ -230,7 +232,10 @@ impl Pass<'_> {
         let (rows, sequences) = (self.group * c.heads, self.n / self.group);
         let (kernel, y, z, shared) = match (tiles, rows <= 16 * FEW) {
             (true, true) => ("mla_tiles_1", rows.div_ceil(16), sequences, tiles_shared(1, 1)),
-            (true, false) if tiles_shared(4, 2) <= m.shared_limit => ("mla_tiles_4x2", rows.div_ceil(64), sequences, tiles_shared(4, 2)),
+            // FP8 cannot be brought ahead.
+            (true, false) if tiles_shared(4, 2) <= m.shared_limit && m.latents == Latents::Bf16 => {
+                ("mla_tiles_4x2", rows.div_ceil(64), sequences, tiles_shared(4, 2))
+            }
             (true, false) => ("mla_tiles_4", rows.div_ceil(64), sequences, tiles_shared(4, 1)),
             (false, _) => ("mla_decode", c.heads.div_ceil(16), self.n, decode_shared(c)),
         };
@@ -254,7 +259,7 @@ impl Pass<'_> {
             group: int(self.group),
             scale: c.softmax_scale(),
         };
-        self.add(kernel, [splits, y, z], shared, &args);
+        self.add(m.latents.kernel(kernel), [splits, y, z], shared, &args);
         splits
     }
 
