@@ -290,7 +290,7 @@ def main():
     attempt(2, "kernels", lambda: tests(2, KERNELS))
     attempt(3, "models", lambda: tests(3, MODELS))
     if sanitizer := shutil.which("compute-sanitizer"):
-        attempt(4, "compute-sanitizer", lambda: tests(4, ["small", "latent", "combine", "sort"], [sanitizer, "--error-exitcode", "7"], "compute-sanitizer"))
+        attempt(4, "compute-sanitizer", lambda: tests(4, ["small", "latent", "mla", "combine", "sort"], [sanitizer, "--error-exitcode", "7"], "compute-sanitizer"))
     else:
         row(4, "compute-sanitizer", "NOT RUN: it is not installed")
     attempt(5, "logits", lambda: logits(torch, options.work))
