@@ -27,7 +27,7 @@ test("what a repository must not choose is the machine's", () => {
 });
 
 test("wrong values are marked where they are written", () => {
-  const properties: Record<string, { pattern?: string; minimum?: number; maximum?: number }> = manifest.contributes.configuration.properties;
+  const properties: Record<string, { scope: string; pattern?: string; minimum?: number; maximum?: number }> = manifest.contributes.configuration.properties;
   const fits = (key: string, word: string) => new RegExp(properties[key]?.pattern ?? "").test(word);
   for (const right of ["auto", "0", "256MB", "1 GiB", "4k"]) assert.ok(fits("infill.cache.bytes", right), right);
   for (const wrong of ["much", "-1", "256XB", "1.5GB", ""]) assert.ok(!fits("infill.cache.bytes", wrong), wrong);
