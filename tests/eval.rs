@@ -207,8 +207,10 @@ fn holes(house: &House, url: Option<&str>) -> Vec<(String, String)> {
 /// there, which no completions API can do.)
 #[test]
 fn an_engine_elsewhere_is_asked_the_same_and_counted_the_same() {
-    // nano's 1,024 tokens hold this much of a prompt.
-    let house = House::with(&[("INFILL_CONTEXT_TOKENS", "400"), ("INFILL_ENGINE_TEMPLATE", "deepseek")]);
+    // Without its sidecar nano copies nothing: the own engine would copy from what is not sent elsewhere. Its 1,024 tokens hold
+    // this much of a prompt.
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/nano/nano.gguf");
+    let house = House::with(&[("INFILL_MODEL", model), ("INFILL_CONTEXT_TOKENS", "400"), ("INFILL_ENGINE_TEMPLATE", "deepseek")]);
     std::fs::create_dir(house.path("src")).expect("a folder");
     std::fs::write(house.path("src/store.py"), STORE).expect("a file");
     let _server = house.serve(&["--listen", "127.0.0.1:0"]);
