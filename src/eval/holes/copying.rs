@@ -149,9 +149,7 @@ fn newton(steps: &[Step], copied: &[f64], weights: &mut Weights) {
         let share = step.share(weights);
         for i in 0..FEATURES {
             gradient[i] += (copied - share) * step.features[i];
-            for j in 0..FEATURES {
-                curvature[i][j] += share * (1.0 - share) * step.features[i] * step.features[j];
-            }
+            (0..FEATURES).for_each(|j| curvature[i][j] += share * (1.0 - share) * step.features[i] * step.features[j]);
         }
     }
     let change = solve(curvature, gradient);
@@ -163,9 +161,7 @@ fn solve(mut a: [Weights; FEATURES], mut b: Weights) -> Weights {
     for column in 0..FEATURES {
         for row in column + 1..FEATURES {
             let factor = a[row][column] / a[column][column];
-            for i in column..FEATURES {
-                a[row][i] -= factor * a[column][i];
-            }
+            (column..FEATURES).for_each(|i| a[row][i] -= factor * a[column][i]);
             b[row] -= factor * b[column];
         }
     }
