@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A file is about 500 lines; what is above this is split where it splits naturally.
-const LONGEST: usize = 540;
+const LONGEST: usize = 550;
 
 /// The files that may hold `unsafe`, and what for.
 const UNSAFE: &[(&str, &str)] = &[
