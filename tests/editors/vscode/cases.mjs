@@ -131,23 +131,6 @@ export const CASES = {
     await until("the server told where the cursor went", () => editor.heard("infill/cursor").some(told));
   },
 
-  async list(desk) {
-    assert.equal(desk.editor.heard("textDocument/completion").length, 0, "no entries in the list unless they are wanted");
-    await items(desk, "always");
-    const { window, place } = await suggested(desk, "list");
-    await window.press("Escape");
-    await window.press("Control+Space");
-    const row = window.page.locator(".suggest-widget.visible .monaco-list-row").first();
-    await row.waitFor();
-    const label = (await row.locator(".label-name").innerText()).replaceAll("\u00a0", " ").replace(/ …$/, "");
-    await window.screenshot("list");
-    await window.press("Enter");
-    await window.page.locator(".suggest-widget.visible").waitFor({ state: "hidden" });
-    await window.save();
-    assert.ok(place.onDisk().includes(label), `${label} in ${place.onDisk()}`);
-    await items(desk, "auto");
-  },
-
   async dismiss(desk) {
     const { window, place, line } = await suggested(desk, "dismiss");
     await window.press("Escape");
@@ -267,14 +250,6 @@ function blocks(editor, lines) {
   editor.configure({ "infill.completion.lines": lines });
   const heard = () => editor.heard("workspace/didChangeConfiguration").at(-1)?.settings.infill.completion.lines === lines;
   return until(`the server told that lines is "${lines}"`, heard);
-}
-
-/** Whether entries of the completion list are offered; a change of it starts a new server. */
-async function items({ window, editor }, wanted) {
-  const { pid } = editor.started();
-  editor.configure({ "infill.completion.items": wanted });
-  await until("another server", () => editor.started().pid !== pid);
-  await labelled(window, /infill is ready/);
 }
 
 function labelled(window, wanted) {
