@@ -233,16 +233,18 @@ async function suggested({ window, editor, folder }, name, fits = () => true) {
 
 /** The line when the server has answered for it. */
 async function answered(window, editor, place, typed) {
-  const items = await until(`an answer for ${JSON.stringify(typed)}`, () => answer(editor.record(), place, typed.length));
+  // An answer may be empty: 0 items are an answer too.
+  const [items] = await until(`an answer for ${JSON.stringify(typed)}`, () => answer(editor.record(), place, typed.length));
   const head = typed.replaceAll("\t", "    ");
   return window.seen(`${items} suggestions behind ${JSON.stringify(typed)}`, ({ text, ghost }) => text.startsWith(head) && (items === 0 || ghost !== ""));
 }
 
-/** How many items the server answered to the last ask at this column; undefined while it has not. */
+/** How many items the server answered to the last ask at this column, in a list; undefined while it has not. */
 function answer(record, place, character) {
   const asks = record.filter(({ in: m }) => m?.method === "textDocument/inlineCompletion" && m.params.textDocument.uri.endsWith(place.path));
   const last = asks.filter(({ in: m }) => m.params.position.line === place.line - 1 && m.params.position.character === character).pop();
-  return record.find(({ out: m }) => last && m?.id === last.in.id)?.out.result?.items.length;
+  const items = record.find(({ out: m }) => last && m?.id === last.in.id)?.out.result?.items;
+  return items && [items.length];
 }
 
 /** Sets how long suggestions are, as a user does while the server runs. */
