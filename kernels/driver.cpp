@@ -14,11 +14,14 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <thread>
 
 typedef int CUresult;
 typedef int CUdevice;
 typedef unsigned long long CUdeviceptr;
 enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_IMAGE = 200, INVALID_CONTEXT = 201, NOT_FOUND = 500, CAPTURE_UNSUPPORTED = 900 };
+// Capture modes.
+enum { GLOBAL = 0, THREAD_LOCAL = 1 };
 
 namespace fake {
 std::recursive_mutex lock;
@@ -33,6 +36,8 @@ struct Stream {
     std::deque<Work> queue;
     u64 queued = 0, done = 0;
     std::unique_ptr<Graph> capture;
+    // The thread whose other calls fail while this captures; none: those of all threads.
+    std::thread::id only;
     void add(Work work) {
         if (capture) { capture->work.push_back(std::move(work)); return; }
         queue.push_back(std::move(work)); queued++;
@@ -47,7 +52,11 @@ size_t used = 0;
 int context = 0;  // its address is the context
 thread_local void* current = nullptr;
 
-bool capturing() { for (Stream* s : streams) if (s->capture) return true; return false; }
+bool capturing() {
+    const std::thread::id everybody, me = std::this_thread::get_id();
+    for (Stream* s : streams) if (s->capture && (s->only == everybody || s->only == me)) return true;
+    return false;
+}
 // What almost every call asks first.
 CUresult ready(bool while_capturing) {
     if (!current) return INVALID_CONTEXT;
@@ -194,7 +203,13 @@ CALL cuLaunchKernel(Function* f, unsigned x, unsigned y, unsigned z, unsigned tx
     return OK;
 }
 
-CALL cuStreamBeginCapture_v2(Stream* stream, int) { READY(false); stream->capture.reset(new Graph); return OK; }
+CALL cuStreamBeginCapture_v2(Stream* stream, int mode) {
+    READY(false);
+    if (mode != GLOBAL && mode != THREAD_LOCAL) return INVALID_VALUE;
+    stream->capture.reset(new Graph);
+    stream->only = mode == GLOBAL ? std::thread::id() : std::this_thread::get_id();
+    return OK;
+}
 CALL cuStreamEndCapture(Stream* stream, Graph** graph) { LOCKED; *graph = stream->capture.release(); return *graph ? OK : INVALID_VALUE; }
 CALL cuGraphInstantiateWithFlags(Graph** run, Graph* graph, u64) { READY(false); *run = new Graph(*graph); return OK; }
 CALL cuGraphLaunch(Graph* run, Stream* stream) {
