@@ -13,15 +13,16 @@ use crate::context::Neighbours;
 use crate::document::{Edit, Snapshot};
 use crate::engine::{EngineError, Finish, Priority, Request};
 use crate::prompt::{Hole, Reanchor};
-use balance::Kept;
 use live::{Draft, Live};
-use manners::{Plan, fit};
+use manners::Plan;
+use offer::Offer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 mod balance;
 mod live;
 pub mod manners;
+mod offer;
 mod settings;
 pub use settings::Settings;
 
@@ -80,14 +81,6 @@ pub enum Outcome {
     Accepted,
     Partly,
     Rejected,
-}
-
-/// What an ask is answered with.
-#[derive(Debug, Default)]
-struct Offer {
-    items: Vec<Suggestion>,
-    /// So many were not offered as they were generated: see [`balance`].
-    balanced: u64,
 }
 
 /// What happened, for `infill bench` and the status line.
@@ -177,8 +170,9 @@ impl Suggest {
         let tail = self.tail_at(&ask.text, ask.cursor);
         self.last = Some((ask.text.clone(), ask.cursor));
         let fresh_explicit = ask.explicit && self.live.as_ref().is_some_and(|l| l.drafts.len() < self.settings.alternatives);
-        if !fresh_explicit && let Some(offer) = self.ready(&ask, &tail) {
+        if !fresh_explicit && self.ready(&ask, &tail) {
             self.counts.without_model += 1;
+            let offer = self.offer(&ask, &tail);
             self.answer(ask.id, offer);
         } else if !fresh_explicit && self.agrees(&tail) {
             self.live.iter_mut().for_each(|l| l.ask = Some(ask.clone()));
@@ -276,7 +270,7 @@ impl Suggest {
         }
         if let (Outcome::Rejected, Some(live)) = (outcome, &self.live) {
             let text = text.replace("\r\n", "\n");
-            self.rejected.extend(live.drafts.iter().map(|d| live.whole(d)).filter(|whole| whole.contains(&text)));
+            self.rejected.extend(live.drafts.iter().map(|d| d.whole(&live.base)).filter(|whole| whole.contains(&text)));
         }
     }
 
@@ -324,34 +318,18 @@ impl Suggest {
         tail
     }
 
-    /// The shown suggestions that the typed text agrees with, if there is one.
-    fn ready(&self, ask: &Ask, tail: &str) -> Option<Offer> {
-        let live = self.live.as_ref().filter(|l| l.done() && tail.starts_with(&l.base))?;
-        let first = live.whole(live.drafts.first()?);
-        // What was offered has been typed to its end: that is for the engine again.
-        (first.len() > tail.len() && first.starts_with(tail)).then(|| self.offer(live, ask, tail))
+    /// Whether the typed text agrees with what was generated or shown, and something of that is left. What has been typed to
+    /// its end is for the engine again.
+    fn ready(&self, ask: &Ask, tail: &str) -> bool {
+        let live = self.live.as_ref().filter(|l| l.done() && tail.starts_with(&l.base));
+        let Some((live, draft)) = live.and_then(|live| Some((live, live.drafts.first()?))) else { return false };
+        let whole = draft.whole(&live.base);
+        (whole.len() > tail.len() && whole.starts_with(tail)) || draft.shown.as_ref().is_some_and(|shown| shown.goes_on(ask, tail))
     }
 
-    fn offer(&self, live: &Live, ask: &Ask, tail: &str) -> Offer {
-        let line = ask.text.line_start(ask.cursor);
-        let before = ask.text.text(line, ask.cursor);
-        let rest = ask.text.text(ask.cursor, ask.text.line_end(ask.cursor));
-        let mut offer = Offer::default();
-        for draft in &live.drafts {
-            let whole = live.whole(draft);
-            if !ask.explicit && (draft.probability() < self.settings.threshold || self.rejected.contains(&whole)) {
-                continue;
-            }
-            let Some((text, replaces)) = whole.strip_prefix(tail).and_then(|t| fit(t, &before, &rest)) else { continue };
-            let kept = balance::keep(&ask.text, ask.cursor, text, replaces, self.settings.patience);
-            offer.balanced += u64::from(kept.as_ref().is_none_or(|kept| kept.changed));
-            if let Some(Kept { text, replaces, .. }) = kept
-                && offer.items.iter().all(|i| i.text != text)
-            {
-                offer.items.push(Suggestion { text, replaces, probability: draft.probability() });
-            }
-        }
-        offer
+    fn offer(&mut self, ask: &Ask, tail: &str) -> Offer {
+        let Some(live) = &mut self.live else { return Offer::default() };
+        Offer::new(live, &self.settings, &self.rejected, ask, tail)
     }
 
     /// Whether a running decode may still turn out to be what is typed. One that has not begun is better begun anew, with
@@ -372,8 +350,8 @@ impl Suggest {
             return self.actions.push(Action::Supersede { ask: ask.id });
         };
         let (done, same) = (live.done(), live.base == tail);
-        if done && (same || self.ready(&ask, &tail).is_some()) {
-            let offer = self.offer(live, &ask, &tail);
+        if done && (same || self.ready(&ask, &tail)) {
+            let offer = self.offer(&ask, &tail);
             return self.answer(ask.id, offer);
         }
         if done || !self.agrees(&tail) {
@@ -391,7 +369,7 @@ impl Suggest {
 
     /// Whether the whole suggestion now stands in the text.
     fn accepted(&self, tail: &str) -> bool {
-        self.live.as_ref().is_some_and(|l| l.done() && tail.len() > l.base.len() && l.drafts.iter().any(|d| l.whole(d) == tail))
+        self.live.as_ref().is_some_and(|l| l.done() && tail.len() > l.base.len() && l.drafts.iter().any(|d| d.whole(&l.base) == tail))
     }
 
     fn start(&mut self, text: &Snapshot, cursor: usize, tail: String, explicit: bool) {
@@ -468,10 +446,8 @@ impl Suggest {
             // The tail now begins later: so does the text that the suggestion continues.
             let holds = old.tail(text, *cursor).is_ok() && next.anchor() >= old.anchor();
             let moved = holds.then(|| text.text(old.anchor(), next.anchor()).len());
-            match self.live.as_mut().map(|l| (moved.and_then(|m| l.base.get(m..)).map(str::to_string), l)) {
-                Some((Some(base), live)) => live.base = base,
-                Some((None, _)) => self.abort(),
-                None => {}
+            if self.live.as_mut().is_some_and(|live| moved.is_none_or(|moved| !live.advance(moved))) {
+                self.abort();
             }
         }
         self.rejected.clear();

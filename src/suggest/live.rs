@@ -6,6 +6,7 @@
 //! ```
 use super::Ask;
 use super::manners::Plan;
+use super::offer::Shown;
 use crate::engine::Finish;
 
 /// One generated alternative.
@@ -19,6 +20,7 @@ pub struct Draft {
     seen: usize,
     /// What is offered of it, once it has ended.
     offered: String,
+    pub shown: Option<Shown>,
     /// Of the pieces up to the first line end: the sum of their log probabilities, and how many they are.
     pub first_line: (f32, u32),
 }
@@ -47,6 +49,11 @@ impl Draft {
         }
     }
 
+    /// `base` and what is offered after it.
+    pub fn whole(&self, base: &str) -> String {
+        base.to_string() + if self.finish.is_some() { &self.offered } else { &self.raw }
+    }
+
     pub fn probability(&self) -> f32 {
         (self.first_line.0 / self.first_line.1.max(1) as f32).exp()
     }
@@ -68,9 +75,13 @@ impl Live {
         self.drafts.iter().all(|d| d.finish.is_some())
     }
 
-    /// Base and offered text of one draft.
-    pub fn whole(&self, draft: &Draft) -> String {
-        let text = if draft.finish.is_some() { &draft.offered } else { &draft.raw };
-        self.base.clone() + text
+    /// The hole's anchor has moved on by so many bytes: the base begins later. False when it does not reach so far.
+    pub fn advance(&mut self, bytes: usize) -> bool {
+        let Some(base) = self.base.get(bytes..) else { return false };
+        self.base = base.to_string();
+        for draft in &mut self.drafts {
+            draft.shown = draft.shown.take().and_then(|shown| shown.advanced(bytes));
+        }
+        true
     }
 }

@@ -26,6 +26,7 @@ impl Desk {
         let cursor = marked.find('|').expect("a cursor");
         self.version += 1;
         self.text = Document::new("u", "rust", self.version, &marked.replacen('|', "", 1));
+        self.text.settle();
         (self.text.snapshot(), cursor)
     }
 
@@ -105,6 +106,21 @@ fn typing_through_and_backspacing_need_no_engine() {
     }
     assert_eq!(d.started().len(), 1);
     assert_eq!(d.machine.counts().without_model, 4);
+}
+
+/// "if a {" is shown closed, because it would break the parse. Its closer stays until the editor puts in one of its own.
+#[test]
+fn what_was_shown_stays_as_it_is_while_it_is_typed() {
+    let mut d = Desk::new(Layout::Frozen);
+    let a = d.ask("fn f() {\n    |\n}\n");
+    d.says("if a {", Some(Finish::Stop));
+    assert_eq!(d.answer(a), one("if a {}"));
+    for (text, rest) in [("i|", "f a {}"), ("if a |", "{}"), ("if a {|", "}"), ("if a|", " {}")] {
+        let ask = d.ask(&format!("fn f() {{\n    {text}\n}}\n"));
+        assert_eq!((d.answer(ask), d.started().len()), (one(rest), 1), "{text}");
+    }
+    let ask = d.ask("fn f() {\n    if a {|}\n}\n");
+    assert_eq!((d.answer(ask), d.started().len()), (None, 2), "nothing of it is left");
 }
 
 #[test]

@@ -23,6 +23,7 @@ impl Engine for Word {
             context: 4096,
             show_threshold: None,
             chat: true,
+            reach: 0,
         })
     }
 
