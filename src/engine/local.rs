@@ -57,6 +57,7 @@ mod gpu;
 
 /// Where a model runs.
 enum Place {
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "there is no GPU without it"))]
     Gpu(Loaded),
     /// And why not on a GPU that is there and was not refused by the configuration.
     Cpu(Option<String>),
