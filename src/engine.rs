@@ -73,8 +73,8 @@ pub struct Request {
     pub suffix: String,
     /// What has been typed since the hole was frozen: the beginning of the middle.
     pub tail: String,
-    /// The file above the prefix and below the suffix, where `Info::reach` asks for it: the model does not see it, but what it
-    /// writes may be copied from there.
+    /// The file above the prefix (before it, what other files say) and below the suffix, where `Info::reach` asks for it: the model
+    /// does not see it, but what it writes may be copied from there.
     pub above: String,
     pub below: String,
     /// Most tokens to generate; 0 = prefill only.
@@ -201,7 +201,7 @@ pub struct Info {
     /// It has a chat template: requests of `Form::Chat` are answered.
     #[serde(default)]
     pub chat: bool,
-    /// Most bytes of `Request::above`, and of `below`, that it has a use for.
+    /// Most bytes of the file in `Request::above`, of other files there, and of `below`, that it has a use for.
     #[serde(default)]
     pub reach: usize,
 }

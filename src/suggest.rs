@@ -270,7 +270,8 @@ impl Suggest {
         }
         if let (Outcome::Rejected, Some(live)) = (outcome, &self.live) {
             let text = text.replace("\r\n", "\n");
-            self.rejected.extend(live.drafts.iter().map(|d| d.whole(&live.base)).filter(|whole| whole.contains(&text)));
+            let refused = live.drafts.iter().filter(|d| d.says(&live.base, &text));
+            self.rejected.extend(refused.map(|d| d.whole(&live.base)));
         }
     }
 
@@ -392,8 +393,15 @@ impl Suggest {
         let max_tokens = if plan.block { self.settings.max_tokens } else { self.settings.max_tokens.min(48) };
         let (prefix, suffix, tail) = self.split(hole, text, cursor, tail, self.long);
         let (above, below) = hole.beyond(text, cursor, suffix.len(), self.settings.reach);
+        let above = self.elsewhere(text, cursor) + &above;
         let stop = plan.stop();
         Some(Request { prefix, suffix, tail, above, below, max_tokens, stop, rank, draft: true, ..Request::default() })
+    }
+
+    /// What other files say about the place, for an engine that copies: its prompt may have no room for it.
+    fn elsewhere(&self, text: &Snapshot, cursor: usize) -> String {
+        let around = self.around.as_ref().filter(|around| self.settings.reach > 0 && around.any());
+        around.map(|around| around.context(text, cursor, self.settings.reach).text).unwrap_or_default()
     }
 
     /// Prefix, suffix and tail as the configured layout wants them.

@@ -54,6 +54,11 @@ impl Draft {
         base.to_string() + if self.finish.is_some() { &self.offered } else { &self.raw }
     }
 
+    /// Whether `text` is part of it, as it was generated or as it was shown.
+    pub fn says(&self, base: &str, text: &str) -> bool {
+        self.whole(base).contains(text) || self.shown.as_ref().is_some_and(|shown| shown.whole.contains(text))
+    }
+
     pub fn probability(&self) -> f32 {
         (self.first_line.0 / self.first_line.1.max(1) as f32).exp()
     }

@@ -22,7 +22,7 @@ pub struct Offer {
 #[derive(Debug)]
 pub struct Shown {
     /// What an accept makes of the text from the hole's anchor to the cursor.
-    whole: String,
+    pub whole: String,
     /// The line after the cursor.
     rest: String,
     replaces: usize,

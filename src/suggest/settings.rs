@@ -20,7 +20,7 @@ pub struct Settings {
     pub threshold: f32,
     /// How long a suggestion may be parsed in its place before it is shown.
     pub patience: Duration,
-    /// Bytes above the prefix and below the suffix that the engine may copy from.
+    /// Bytes above the prefix and below the suffix that the engine may copy from; as many of other files.
     pub reach: usize,
 }
 

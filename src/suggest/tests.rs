@@ -2,6 +2,7 @@
 use super::settings::PATIENCE;
 use super::*;
 use crate::config::Lines;
+use crate::context::Context;
 use crate::document::Document;
 use crate::prompt::Budget;
 
@@ -121,6 +122,16 @@ fn what_was_shown_stays_as_it_is_while_it_is_typed() {
     }
     let ask = d.ask("fn f() {\n    if a {|}\n}\n");
     assert_eq!((d.answer(ask), d.started().len()), (None, 2), "nothing of it is left");
+}
+
+#[test]
+fn what_was_refused_as_it_was_shown_does_not_come_back() {
+    let mut d = Desk::new(Layout::Frozen);
+    d.ask("fn f() {\n    |\n}\n");
+    d.says("if a {", Some(Finish::Stop));
+    d.machine.outcome(Outcome::Rejected, "if a {}");
+    let ask = d.ask("fn f() {\n    |\n}\n");
+    assert_eq!(d.answer(ask), Some(vec![]));
 }
 
 #[test]
@@ -309,15 +320,32 @@ fn the_improbable_is_shown_only_when_asked_for() {
     }
 }
 
+/// Another file.
+#[derive(Debug)]
+struct Other(&'static str);
+
+impl Neighbours for Other {
+    fn context(&self, _: &Snapshot, _: usize, limit: usize) -> Context {
+        Context { text: self.0[..self.0.len().min(limit)].to_string(), keys: vec![] }
+    }
+
+    fn any(&self) -> bool {
+        !self.0.is_empty()
+    }
+}
+
 #[test]
-fn more_of_the_file_goes_to_an_engine_that_copies() {
+fn more_of_the_file_and_others_go_to_an_engine_that_copies() {
     let long = format!("{}    le|\n{}", "let first = 1;\n".repeat(60), "let last = 2;\n".repeat(60));
-    for reach in [0, 50] {
+    for (reach, other) in [(0, "fn other() {}\n"), (50, ""), (50, "fn other() {}\n")] {
         let mut desk = Desk::new(Layout::Frozen);
         desk.machine.settings.reach = reach;
+        desk.machine.around = Some(Arc::new(Other(other)));
         desk.ask(&long);
         let (_, request) = desk.started().pop().expect("a request");
-        assert_eq!((request.above.len(), request.below.len()), (reach, reach));
-        assert!(reach == 0 || request.above.contains("first") && request.below.contains("last"));
+        let others = if reach > 0 { other } else { "" };
+        let own = request.above.strip_prefix(others).expect("other files come first");
+        assert_eq!((own.len(), request.below.len()), (reach, reach));
+        assert!(reach == 0 || own.contains("first") && request.below.contains("last"));
     }
 }

@@ -26,7 +26,7 @@ const MOST_REACH: usize = 1 << 17;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Copying {
-    /// Bytes of the file that are looked through above the prefix, and below the suffix.
+    /// Bytes of the file that are looked through above the prefix, and below the suffix; as many of other files.
     pub reach: usize,
     /// A place that agrees in one more byte weighs exp(this) as much.
     pub sharpness: f32,
