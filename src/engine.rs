@@ -102,10 +102,11 @@ pub enum Finish {
 }
 
 /// Why tokens of the prompt had to be computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Miss {
     /// Everything but the last few tokens was there.
+    #[default]
     None,
     /// No cached sequence begins like this one.
     Cold,
@@ -120,7 +121,7 @@ pub enum Miss {
 }
 
 /// What one request cost.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Usage {
     pub prompt_tokens: usize,
     /// Prompt tokens whose latents came from the cache.

@@ -378,24 +378,24 @@ impl Suggest {
         self.stop_prefill();
         let plan = Plan::new(text, cursor, self.settings.lines);
         let count = if explicit { self.settings.alternatives.max(1) } else { 1 };
+        let Some(request) = self.request(text, cursor, &tail, &plan) else { return };
         let mut drafts = Vec::new();
         for rank in 0..count {
-            let Some(request) = self.request(text, cursor, &tail, &plan, rank) else { return };
             let id = next_id();
             drafts.push(Draft::new(id));
-            self.actions.push(Action::Start { id, request });
+            self.actions.push(Action::Start { id, request: Request { rank, ..request.clone() } });
         }
         self.live = Some(Live { base: tail, plan, drafts, ask: None });
     }
 
-    fn request(&self, text: &Snapshot, cursor: usize, tail: &str, plan: &Plan, rank: usize) -> Option<Request> {
+    fn request(&self, text: &Snapshot, cursor: usize, tail: &str, plan: &Plan) -> Option<Request> {
         let hole = self.hole.as_ref()?;
         let max_tokens = if plan.block { self.settings.max_tokens } else { self.settings.max_tokens.min(48) };
         let (prefix, suffix, tail) = self.split(hole, text, cursor, tail, self.long);
         let (above, below) = hole.beyond(text, cursor, suffix.len(), self.settings.reach);
         let above = self.elsewhere(text, cursor) + &above;
         let stop = plan.stop();
-        Some(Request { prefix, suffix, tail, above, below, max_tokens, stop, rank, draft: true, ..Request::default() })
+        Some(Request { prefix, suffix, tail, above, below, max_tokens, stop, draft: true, ..Request::default() })
     }
 
     /// What other files say about the place, for an engine that copies: its prompt may have no room for it.

@@ -1,6 +1,6 @@
 //! Benchmarks against an engine that knows the answers.
 use super::*;
-use crate::engine::{Answer, Event, Finish, Miss, Request, Totals, Usage};
+use crate::engine::{Answer, Event, Finish, Request, Totals, Usage};
 use clap::Parser;
 
 /// Says `answers[n]` with `probability` when the prompt holds its key.
@@ -30,18 +30,8 @@ impl Engine for Knows {
         let prompt = format!("{}{}", request.prefix, request.tail);
         let known = self.answers.iter().find(|(key, _)| prompt.contains(key)).map_or("", |(_, text)| *text);
         let text = known.strip_prefix(&request.tail).unwrap_or(known).to_owned();
-        let usage = Usage {
-            prompt_tokens: 0,
-            reused: 0,
-            computed: 0,
-            generated: 0,
-            drafted: 0,
-            accepted: 0,
-            miss: Miss::None,
-            first_token: None,
-            total: Duration::ZERO,
-        };
-        let events = [Event::Text { text, logprob: self.probability.ln() }, Event::Done { finish: Finish::Stop, usage }];
+
+        let events = [Event::Text { text, logprob: self.probability.ln() }, Event::Done { finish: Finish::Stop, usage: Usage::default() }];
         events.into_iter().for_each(|event| sender.send(event).expect("a receiver"));
         answer
     }

@@ -10,7 +10,7 @@ use super::pace::Pace;
 use super::wire::{
     Asked, Changed, Kind, MAX_BYTES, Opened, Selected, Versioned, negotiate, nothing, refusal, superseded, too_large, with_selected,
 };
-use crate::config::{self, Config, Items, Layer};
+use crate::config::{self, Config, Items};
 use crate::context::workspace::Workspace;
 use crate::document::{Document, Encoding, Snapshot};
 use crate::engine::{Answer, EngineError, Event};
@@ -30,6 +30,7 @@ mod parsing;
 mod progress;
 mod record;
 mod said;
+mod settings;
 mod status;
 mod told;
 mod workspace;
@@ -183,36 +184,6 @@ impl Session {
 
     pub fn parent(&self) -> Option<i32> {
         self.lock().parent
-    }
-
-    /// Takes the editor's settings (with or without the section's name around them). Wrong ones change nothing.
-    pub fn set_editor_settings(self: &Arc<Self>, place: &str, value: &Value) {
-        let value = value.get("infill").unwrap_or(value);
-        if value.is_null() {
-            return;
-        }
-        let merged = config::editor_layer(place, value).and_then(|layer| {
-            let layers: Vec<Layer> = self.options.layers.iter().cloned().chain([layer]).collect();
-            config::merge(&layers)
-        });
-        match merged {
-            Ok(loaded) => {
-                let mut state = self.lock();
-                state.config = loaded.config;
-                self.workspace.enable(state.config.context.other_files);
-                // The same mistake, made again, is worth a word again.
-                state.said.clear();
-                self.news.notify_one();
-                let exclude = state.config.exclude.clone();
-                drop(state);
-                self.exclude(exclude);
-            }
-            // Some clients send the same settings in two ways.
-            Err(error) => {
-                let same = format!("{}: {}", error.key, error.why);
-                self.say_once(&mut self.lock(), MessageType::ERROR, &same, format!("infill: {error}. The settings before stay in force."));
-            }
-        }
     }
 
     pub fn open(self: &Arc<Self>, params: &Value) -> Option<u64> {

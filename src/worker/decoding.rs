@@ -45,17 +45,7 @@ pub struct Decoding {
 impl Decoding {
     /// `told`: tokens of the prompt before it was healed.
     pub fn new(prompt: Prompt, told: usize, copier: Option<Copier>, request: &Request) -> Decoding {
-        let usage = Usage {
-            prompt_tokens: told,
-            reused: 0,
-            computed: 0,
-            generated: 0,
-            drafted: 0,
-            accepted: 0,
-            miss: Miss::None,
-            first_token: None,
-            total: std::time::Duration::ZERO,
-        };
+        let usage = Usage { prompt_tokens: told, ..Usage::default() };
         let Prompt { tokens, prefix_end, suffix_end, held } = prompt;
         Decoding {
             usage,

@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// The device under test, and the library that holds the references.
 pub struct Bench {
     pub gpu: Arc<dyn Gpu>,
-    pub library: Emulated,
+    pub references: Emulated,
     pub emulated: bool,
 }
 
@@ -23,7 +23,7 @@ impl Bench {
     /// `INFILL_TEST_DEVICE`: `cuda:N`, or `emulated` with threads in order 0, 1 or 2 (`emulated:2`).
     pub fn from_environment() -> Bench {
         let kernels = std::env::var_os("INFILL_KERNELS").map_or_else(|| root().join("target/kernels/libkernels.so"), PathBuf::from);
-        let library = Emulated::open(&kernels).unwrap();
+        let references = Emulated::open(&kernels).unwrap();
         let device = std::env::var("INFILL_TEST_DEVICE").unwrap_or_else(|_| "emulated:0".into());
         let (kind, number) = device.split_once(':').unwrap_or((&device, "0"));
         let number: usize = number.parse().unwrap();
@@ -32,7 +32,7 @@ impl Bench {
             "emulated" => Arc::new(Emulated::with_order(&kernels, number as i32).unwrap()),
             _ => panic!("INFILL_TEST_DEVICE={device}: cuda:N or emulated:ORDER"),
         };
-        Bench { gpu, library, emulated: kind == "emulated" }
+        Bench { gpu, references, emulated: kind == "emulated" }
     }
 }
 
@@ -113,7 +113,7 @@ impl<'a> Case<'a> {
     pub fn reference<A: Args>(&self, name: &str, args: impl Fn(&dyn Fn(At) -> Ptr) -> A) -> Vec<Vec<u8>> {
         let mut host: Vec<Vec<u64>> = self.arrays.iter().map(|a| words(&a.bytes)).collect();
         let pointers: Vec<Ptr> = host.iter_mut().map(|h| h.as_mut_ptr() as Ptr).collect();
-        self.bench.library.reference(name, args(&|at| pointers[at.0]).bytes()).unwrap();
+        self.bench.references.reference(name, args(&|at| pointers[at.0]).bytes()).unwrap();
         let bytes = |(i, h): (usize, &Vec<u64>)| h.iter().flat_map(|w| w.to_le_bytes()).take(self.arrays[i].bytes.len()).collect();
         host.iter().enumerate().map(bytes).collect()
     }
@@ -154,7 +154,7 @@ impl<'a> Case<'a> {
         // Eight bytes at a time, so that every element is aligned.
         let mut host: Vec<Vec<u64>> = self.arrays.iter().map(|a| words(&a.bytes)).collect();
         let pointers: Vec<Ptr> = host.iter_mut().map(|h| h.as_mut_ptr() as Ptr).collect();
-        self.bench.library.reference(reference, args(&|at| pointers[at.0]).bytes()).unwrap();
+        self.bench.references.reference(reference, args(&|at| pointers[at.0]).bytes()).unwrap();
         let mut all = Vec::new();
         for (i, (array, buffer)) in self.arrays.iter().zip(&buffers).enumerate() {
             let mut got = vec![0; array.bytes.len()];

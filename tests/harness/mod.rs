@@ -9,7 +9,7 @@
 //! A message that no test claimed fails the test when the client is dropped.
 #![allow(dead_code)] // each test binary uses a part of it
 use infill::config::Layer;
-use infill::engine::{Answer, Engine, Event, Finish, Info, Miss, Request, State, Totals, Usage};
+use infill::engine::{Answer, Engine, Event, Finish, Info, Request, State, Totals, Usage};
 use infill::lsp::{Options, serve};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -96,17 +96,7 @@ impl Engine for Scripted {
                 permit.expect("the gate is open").forget();
                 let _ = sender.send(Event::Text { text: piece.iter().collect(), logprob: -0.1 });
             }
-            let usage = Usage {
-                prompt_tokens: 0,
-                reused: 0,
-                computed: 0,
-                generated: 0,
-                drafted: 0,
-                accepted: 0,
-                miss: Miss::None,
-                first_token,
-                total: Duration::ZERO,
-            };
+            let usage = Usage { first_token, ..Usage::default() };
             let _ = sender.send(Event::Done { finish: Finish::Stop, usage });
         });
         answer

@@ -12,14 +12,13 @@ use crate::complete::{complete, language};
 use crate::config::Config;
 use crate::document::Document;
 use crate::engine::local::{self, sidecar::Sidecar};
-use crate::engine::{Answer, Engine, Event, Finish, Info, Miss, Request, State, Totals, Usage};
+use crate::engine::{Answer, Engine, Event, Finish, Info, Request, State, Totals, Usage};
 use crate::model::{BLOCK, Backend, cpu::Cpu};
 use crate::tokens::Tokens;
 use crate::worker::copy::{Copier, Copying, FEATURES, Model, Next};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 /// What is not learnt: how far copies come from, and how much a longer agreement counts.
 const REACH: usize = 16 << 10;
@@ -209,19 +208,9 @@ impl Engine for Recorder {
     fn submit(&self, request: Request) -> Answer {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(request);
         let (events, answer) = tokio::sync::mpsc::unbounded_channel();
-        let usage = Usage {
-            prompt_tokens: 0,
-            reused: 0,
-            computed: 0,
-            generated: 0,
-            drafted: 0,
-            accepted: 0,
-            miss: Miss::None,
-            first_token: None,
-            total: Duration::ZERO,
-        };
+
         // Its receiver is in our hands.
-        let _ = events.send(Event::Done { finish: Finish::Stop, usage });
+        let _ = events.send(Event::Done { finish: Finish::Stop, usage: Usage::default() });
         answer
     }
 }

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Emulated(Arc<Inner>);
 
 struct Inner {
-    library: Library,
+    compiled: Library,
     /// 0: threads from first to last; 1: the other way; 2: shuffled.
     order: c_int,
 }
@@ -43,7 +43,7 @@ impl Emulated {
         // SAFETY: the library has no initialisers but the tables of its kernels.
         let library =
             unsafe { Library::new(library) }.with_context(|| format!("{}: run kernels/check, which compiles it", library.display()))?;
-        Ok(Self(Arc::new(Inner { library, order })))
+        Ok(Self(Arc::new(Inner { compiled: library, order })))
     }
 
     /// Runs the plain reference of a kernel; the addresses in `args` are host memory.
@@ -53,7 +53,7 @@ impl Emulated {
     pub fn reference(&self, name: &str, args: &[u8]) -> Result<()> {
         let text = CString::new(name)?;
         // SAFETY: the symbol has this type (kernels/emulate.h).
-        let run: Symbol<Reference> = unsafe { self.0.library.get(b"reference\0") }?;
+        let run: Symbol<Reference> = unsafe { self.0.compiled.get(b"reference\0") }?;
         // SAFETY: the size is compared inside; the addresses are the caller's business, as with any kernel.
         let status = unsafe { run(text.as_ptr(), args.as_ptr().cast(), args.len()) };
         ensure!(status == 0, "no reference {name} for {} bytes of arguments ({status})", args.len());
@@ -66,7 +66,7 @@ impl Inner {
         let name = CString::new(launch.kernel.as_str())?;
         let _alone = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the symbol has this type (kernels/emulate.h).
-        let run: Symbol<Emulate> = unsafe { self.library.get(b"emulate\0") }?;
+        let run: Symbol<Emulate> = unsafe { self.compiled.get(b"emulate\0") }?;
         let args = launch.args.as_ptr().cast();
         // SAFETY: the size is compared inside; the addresses are the caller's business, as with any kernel.
         let status =
@@ -102,7 +102,7 @@ impl Gpu for Emulated {
             return None;
         }
         // SAFETY: as in kernels/emulate.h.
-        let alloc: Symbol<unsafe extern "C" fn(usize, c_int) -> *mut c_void> = unsafe { self.0.library.get(b"emulate_alloc\0") }.ok()?;
+        let alloc: Symbol<unsafe extern "C" fn(usize, c_int) -> *mut c_void> = unsafe { self.0.compiled.get(b"emulate_alloc\0") }.ok()?;
         // SAFETY: any size may be asked for.
         let at = unsafe { alloc(bytes, 0xff) };
         (!at.is_null()).then_some(at as Ptr)
@@ -110,7 +110,7 @@ impl Gpu for Emulated {
 
     fn free(&self, at: Ptr, bytes: usize) {
         // SAFETY: as in kernels/emulate.h.
-        if let Ok(free) = unsafe { self.0.library.get::<unsafe extern "C" fn(*mut c_void, usize)>(b"emulate_free\0") } {
+        if let Ok(free) = unsafe { self.0.compiled.get::<unsafe extern "C" fn(*mut c_void, usize)>(b"emulate_free\0") } {
             // SAFETY: address and size are those of an `alloc` (trait `Gpu`).
             unsafe { free(at as *mut c_void, bytes) }
         }

@@ -4,7 +4,7 @@
 //! first byte odd    the rest goes to the server as it is, headers and all
 //! first byte even   the rest is cut at zero bytes; each part is the body of a frame with the right length
 //! ```
-use infill::engine::{Answer, Engine, Event, Finish, Info, Miss, Request, State, Totals, Usage};
+use infill::engine::{Answer, Engine, Event, Finish, Info, Request, State, Totals, Usage};
 use infill::lsp::{Options, serve};
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,17 +33,7 @@ impl Engine for Word {
 
     fn submit(&self, _: Request) -> Answer {
         let (events, answer) = mpsc::unbounded_channel();
-        let usage = Usage {
-            prompt_tokens: 1,
-            reused: 0,
-            computed: 1,
-            generated: 1,
-            drafted: 0,
-            accepted: 0,
-            miss: Miss::None,
-            first_token: None,
-            total: Duration::ZERO,
-        };
+        let usage = Usage { prompt_tokens: 1, computed: 1, generated: 1, ..Usage::default() };
         // The receiver is right here.
         let _ = events.send(Event::Text { text: "word".into(), logprob: -0.1 });
         let _ = events.send(Event::Done { finish: Finish::Stop, usage });
