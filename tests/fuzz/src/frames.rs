@@ -7,7 +7,6 @@
 use infill::engine::{Answer, Engine, Event, Finish, Info, Request, State, Totals, Usage};
 use infill::lsp::{Options, serve};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
