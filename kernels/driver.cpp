@@ -1,6 +1,6 @@
 // A stand-in for NVIDIA's driver: libcuda.so for a machine without one, whose device is the emulation of the kernels.
 //
-//   g++ -std=c++17 -O2 -shared -fPIC -DINFILL_EMULATE -Ikernels kernels/driver.cpp -o libcuda.so.1
+//   g++ -std=c++17 -O2 -fno-gnu-unique -shared -fPIC -DINFILL_EMULATE -Ikernels kernels/driver.cpp -o libcuda.so.1
 //   LD_LIBRARY_PATH=. INFILL_TEST_DEVICE=cuda:0 INFILL_KERNELS=$PWD/libcuda.so.1 ./gpu-…
 //
 // It is there to run src/model/cuda/driver.rs itself, and is as unkind as CUDA's manual allows a driver to be:
