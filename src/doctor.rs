@@ -187,8 +187,7 @@ async fn engine(config: &Config) -> Vec<Finding> {
     let tried = trial(config).await;
     let mut health = health;
     if let Ok((_, Some(info))) = &tried {
-        // Where it ran: on a GPU, or why not there.
-        health.device.clone_from(&info.device);
+        health.ran(info);
     }
     let mut findings = vec![match tried.map(|(time, _)| time) {
         Ok(time) if time > SLOW => {
@@ -288,6 +287,9 @@ fn device(health: &Health) -> Finding {
 
 fn memory(health: &Health) -> Finding {
     let (needed, free) = (health.weight_bytes + health.cache_bytes, health.free_bytes);
+    if health.on_gpu() {
+        return Finding::ok("memory", format!("{} for weights and cache on {}", size(needed), health.device));
+    }
     let found = format!("{} free, {} for weights and cache at most", size(free), size(needed));
     if needed > free {
         return Finding::bad("memory", found, "choose a smaller or a quantised model, or set cache.bytes lower");

@@ -205,6 +205,11 @@ pub struct Info {
     /// Most bytes of the file in `Request::above`, of other files there, and of `below`, that it has a use for.
     #[serde(default)]
     pub reach: usize,
+    /// Tokens that its cache holds, and how many bytes they take.
+    #[serde(default)]
+    pub cache_tokens: usize,
+    #[serde(default)]
+    pub cache_bytes: u64,
 }
 
 /// Sums over an engine's life.

@@ -224,6 +224,8 @@ fn info(loaded: &Loaded) -> Info {
         show_threshold: loaded.options.show_threshold,
         chat: loaded.options.chat,
         reach: loaded.options.copying.as_ref().map_or(0, |copying| copying.reach),
+        cache_tokens: loaded.options.cache_blocks.saturating_mul(BLOCK),
+        cache_bytes: loaded.options.cache_blocks.saturating_mul(loaded.backend.block_bytes()) as u64,
     }
 }
 

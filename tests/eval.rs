@@ -186,7 +186,8 @@ fn a_missing_python_is_named_and_can_be_done_without() {
     assert_eq!(shell.run_on(&["humaneval-infilling", "own.jsonl", "--no-run"], &nowhere).code, Some(0));
 }
 
-const STORE: &str = "import json\n\n\nclass Store:\n    def __init__(self, path):\n        self.path = path\n        self.records = {}\n\n    def load(self):\n        with open(self.path) as file:\n            self.records = json.load(file)\n        return self.records\n";
+/// So short that the first answer's short suffix is the whole one, however many bytes an engine counts to a token.
+const STORE: &str = "class Store:\n    def __init__(self, path):\n        self.path = path\n        self.records = {}\n\n    def close(self):\n        self.path = None\n";
 
 /// Holes in STORE, by an engine at `url` or the own one: kind and text of each.
 fn holes(house: &House, url: Option<&str>) -> Vec<(String, String)> {
@@ -220,7 +221,7 @@ fn an_engine_elsewhere_is_asked_the_same_and_counted_the_same() {
     assert_eq!(there.len(), here.len());
     let (there, here) = (untyped(there), untyped(here));
     assert_eq!(there, here);
-    assert!(here.iter().filter(|(_, text)| !text.is_empty()).count() >= 5, "{here:?}");
+    assert!(here.iter().filter(|(_, text)| !text.is_empty()).count() >= 3, "{here:?}");
 }
 
 /// RepoBench lines of two files of ours: each use in one of what the other defines.

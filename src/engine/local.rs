@@ -164,6 +164,21 @@ pub struct Health {
     pub free_bytes: u64,
 }
 
+impl Health {
+    /// What was a guess before it ran: where (on a GPU, or why not there), and with how large a cache.
+    pub fn ran(&mut self, info: &Info) {
+        self.device.clone_from(&info.device);
+        (self.cache_tokens, self.cache_bytes) = (info.cache_tokens, info.cache_bytes);
+        self.cache_note = self.cache_note.filter(|_| !self.on_gpu());
+    }
+
+    /// Its memory is a GPU's, of which it has what it needs.
+    #[must_use]
+    pub fn on_gpu(&self) -> bool {
+        self.device.starts_with("cuda:")
+    }
+}
+
 /// Opens a model, and looks at what it needs.
 ///
 /// # Errors

@@ -27,6 +27,8 @@ async fn nano_loads_behind_our_back_and_answers_the_same_warm_and_cold() {
     let warm = Arc::new(open());
     let info = warm.loaded().await.unwrap();
     assert!(info.context > 256 && info.bytes_per_token > 1.5, "{info:?}");
+    // As many whole blocks as fit the budget.
+    assert!((60 << 20..=64 << 20).contains(&info.cache_bytes) && info.cache_tokens > info.context, "{info:?}");
     let ask = async |engine: &Arc<Local>, request: Request| {
         let answer = engine.submit(request);
         tokio::task::spawn_blocking(move || text(answer)).await.unwrap().unwrap()
@@ -54,6 +56,21 @@ fn what_cannot_be_opened_says_what_to_do() {
         assert!(text(engine.submit(request(""))).unwrap_err().title.contains("cannot be used"));
     }
     assert_eq!(engine.info(), None);
+}
+
+#[cfg(feature = "nano")]
+#[test]
+fn where_it_ran_is_what_its_health_tells() {
+    let config = Config { cache: crate::config::Cache { format: CacheFormat::Fp8, ..Config::default().cache }, ..Config::default() };
+    let ran = |device: &str| {
+        let mut health = health(&config).unwrap();
+        health.ran(&Info { device: device.into(), cache_tokens: 4096, cache_bytes: 1 << 20, ..Info::default() });
+        health
+    };
+    let (gpu, cpu) = (ran("cuda:1"), ran("cpu, because the GPU cannot be used: it is too old"));
+    assert!(gpu.on_gpu() && gpu.cache_note.is_none());
+    assert!(!cpu.on_gpu() && cpu.cache_note.is_some_and(|note| note.contains("on a CPU the cache is in f32")));
+    assert_eq!((gpu.cache_tokens, gpu.cache_bytes, cpu.cache_tokens), (4096, 1 << 20, 4096));
 }
 
 #[test]

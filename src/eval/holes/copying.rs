@@ -10,6 +10,7 @@ use super::{Gap, Hole};
 use crate::cache::BlockId;
 use crate::complete::{complete, language};
 use crate::config::Config;
+use crate::context::{Neighbours, workspace::Workspace};
 use crate::document::Document;
 use crate::engine::local::{self, sidecar::Sidecar};
 use crate::engine::{Answer, Engine, Event, Finish, Info, Request, State, Totals, Usage};
@@ -18,7 +19,7 @@ use crate::tokens::Tokens;
 use crate::worker::copy::{Copier, Copying, FEATURES, Model, Next};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What is not learnt: how far copies come from, and how much a longer agreement counts.
 const REACH: usize = 16 << 10;
@@ -54,9 +55,9 @@ impl Step {
 ///
 /// # Errors
 /// A model that cannot be used here, holes in which nothing can be copied, a file that cannot be written.
-pub fn learn(path: &Path, holes: &[Hole], config: &Config) -> Result<String> {
+pub fn learn(path: &Path, holes: &[Hole], config: &Config, around: Option<&Arc<Workspace>>) -> Result<String> {
     let (mut model, tokens) = local::parts(&config.model)?;
-    let recorder = Recorder::new(&model, &tokens);
+    let recorder = Recorder::new(&model, &tokens, around);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut steps = Vec::new();
     for hole in holes {
@@ -178,20 +179,23 @@ fn dot(a: &Weights, b: &Weights) -> f64 {
 /// Takes what an engine is asked, and says nothing.
 struct Recorder {
     info: Info,
+    around: Option<Arc<Workspace>>,
     asked: Mutex<Option<Request>>,
 }
 
 impl Recorder {
-    fn new(model: &Cpu, tokens: &Tokens) -> Recorder {
+    fn new(model: &Cpu, tokens: &Tokens, around: Option<&Arc<Workspace>>) -> Recorder {
         let (bytes_per_token, context) = (tokens.bytes_per_token(), model.context());
-        Recorder { info: Info { bytes_per_token, context, reach: REACH, ..Info::default() }, asked: Mutex::default() }
+        let info = Info { bytes_per_token, context, reach: REACH, ..Info::default() };
+        Recorder { info, around: around.cloned(), asked: Mutex::default() }
     }
 
     /// What the editor's half asks in a gap.
     async fn request(&self, gap: &Gap, config: &Config) -> Result<Option<Request>> {
         let text = gap.before.clone() + &gap.after;
         let snapshot = Document::new(&gap.path, language(gap.path.as_ref()), 1, &text).settled();
-        complete(self, config, None, snapshot, gap.before.len()).await?;
+        let around = self.around.clone().map(|around| around as Arc<dyn Neighbours>);
+        complete(self, config, around, snapshot, gap.before.len()).await?;
         Ok(self.asked.lock().unwrap_or_else(PoisonError::into_inner).take())
     }
 }

@@ -20,9 +20,8 @@ impl Engine for Word {
             device: "fuzz".into(),
             bytes_per_token: 3.0,
             context: 4096,
-            show_threshold: None,
             chat: true,
-            reach: 0,
+            ..Info::default()
         })
     }
 
