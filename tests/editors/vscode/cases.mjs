@@ -131,6 +131,23 @@ export const CASES = {
     await until("the server told where the cursor went", () => editor.heard("infill/cursor").some(told));
   },
 
+  async list(desk) {
+    assert.equal(desk.editor.heard("textDocument/completion").length, 0, "no entries in the list unless they are wanted");
+    await items(desk, "always");
+    // Not after Escape: what was refused as ghost text is not offered in the list either.
+    const { window, place } = await suggested(desk, "list");
+    await window.press("Control+Space");
+    const row = window.page.locator(".suggest-widget.visible .monaco-list-row").first();
+    await row.waitFor();
+    const label = (await row.locator(".label-name").innerText()).replaceAll("\u00a0", " ").replace(/ …$/, "");
+    await window.screenshot("list");
+    await window.press("Enter");
+    await window.page.locator(".suggest-widget.visible").waitFor({ state: "hidden" });
+    await window.save();
+    assert.ok(place.onDisk().includes(label), `${label} in ${place.onDisk()}`);
+    await items(desk, "auto");
+  },
+
   async dismiss(desk) {
     const { window, place, line } = await suggested(desk, "dismiss");
     await window.press("Escape");
@@ -252,6 +269,14 @@ function blocks(editor, lines) {
   editor.configure({ "infill.completion.lines": lines });
   const heard = () => editor.heard("workspace/didChangeConfiguration").at(-1)?.settings.infill.completion.lines === lines;
   return until(`the server told that lines is "${lines}"`, heard);
+}
+
+/** Whether entries of the completion list are offered; a change of it starts a new server. */
+async function items({ window, editor }, wanted) {
+  const { pid } = editor.started();
+  editor.configure({ "infill.completion.items": wanted });
+  await until("another server", () => editor.started().pid !== pid);
+  await labelled(window, /infill is ready/);
 }
 
 function labelled(window, wanted) {

@@ -27,6 +27,7 @@ export const PLACES = {
   accept_line: { ...MEAN, extra: "\n\nclass Totals:\n    def __init__(self, readings: list[Reading]) -> None:\n", line: "        if readings:", from: 1 },
   cycling: WIND,
   cursor: WIND,
+  list: WIND,
   dismiss: WIND,
   toggle: WIND,
   crash: WIND,
