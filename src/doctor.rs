@@ -180,12 +180,11 @@ async fn engine(config: &Config) -> Vec<Finding> {
     if !config.engine.url.is_empty() {
         return vec![remote(config).await];
     }
-    let health = match local::health(config) {
+    let mut health = match local::health(config) {
         Ok(health) => health,
         Err(EngineError { title, hint }) => return vec![Finding::bad("model", title, hint)],
     };
     let tried = trial(config).await;
-    let mut health = health;
     if let Ok((_, Some(info))) = &tried {
         health.ran(info);
     }

@@ -12,7 +12,6 @@
 use crate::complete::{complete, language};
 use crate::config::{Config, Layer, Threshold, nest};
 use crate::context::Neighbours;
-use crate::context::workspace::Workspace;
 use crate::document::Document;
 use crate::engine::{Engine, Info, State};
 use anyhow::{Context, Result, bail};
@@ -169,7 +168,7 @@ pub struct Session<'a> {
     show: f32,
     runtime: tokio::runtime::Runtime,
     /// The other files of the folder, where they are shown.
-    around: Option<Arc<Workspace>>,
+    around: Option<Arc<dyn Neighbours>>,
 }
 
 impl<'a> Session<'a> {
@@ -187,8 +186,7 @@ impl<'a> Session<'a> {
     fn suggest(&self, gap: &Gap) -> Result<Suggested> {
         let text = gap.before.clone() + &gap.after;
         let snapshot = Document::new(&gap.path, language(gap.path.as_ref()), 1, &text).settled();
-        let around = self.around.clone().map(|around| around as Arc<dyn Neighbours>);
-        let found = self.runtime.block_on(complete(self.engine, &self.config, around, snapshot, gap.before.len()))?;
+        let found = self.runtime.block_on(complete(self.engine, &self.config, self.around.clone(), snapshot, gap.before.len()))?;
         Ok(Suggested { text: found.text, replaces: found.replaces, probability: found.probability, balanced: found.balanced })
     }
 

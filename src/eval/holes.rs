@@ -86,7 +86,7 @@ pub(super) fn measure<'a>(options: &Options, session: impl FnOnce() -> Result<Se
         settings.add("kinds", options.kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ").into());
     }
     if let Some(path) = &options.learn_copying {
-        let notes = vec![copying::learn(path, &holes, &session.config, session.around.as_ref())?];
+        let notes = vec![copying::learn(path, &holes, &session.config, session.around.clone())?];
         return Ok(Report { settings, rows: Vec::new(), notes });
     }
     let records = session.each(&holes, &settings, |hole| hole.id.clone(), |hole| one(hole, &session))?;

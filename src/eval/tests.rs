@@ -30,7 +30,6 @@ impl Engine for Knows {
         let prompt = format!("{}{}", request.prefix, request.tail);
         let known = self.answers.iter().find(|(key, _)| prompt.contains(key)).map_or("", |(_, text)| *text);
         let text = known.strip_prefix(&request.tail).unwrap_or(known).to_owned();
-
         let events = [Event::Text { text, logprob: self.probability.ln() }, Event::Done { finish: Finish::Stop, usage: Usage::default() }];
         events.into_iter().for_each(|event| sender.send(event).expect("a receiver"));
         answer

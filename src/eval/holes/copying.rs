@@ -10,7 +10,7 @@ use super::{Gap, Hole};
 use crate::cache::BlockId;
 use crate::complete::{complete, language};
 use crate::config::Config;
-use crate::context::{Neighbours, workspace::Workspace};
+use crate::context::Neighbours;
 use crate::document::Document;
 use crate::engine::local::{self, sidecar::Sidecar};
 use crate::engine::{Answer, Engine, Event, Finish, Info, Request, State, Totals, Usage};
@@ -55,7 +55,7 @@ impl Step {
 ///
 /// # Errors
 /// A model that cannot be used here, holes in which nothing can be copied, a file that cannot be written.
-pub fn learn(path: &Path, holes: &[Hole], config: &Config, around: Option<&Arc<Workspace>>) -> Result<String> {
+pub fn learn(path: &Path, holes: &[Hole], config: &Config, around: Option<Arc<dyn Neighbours>>) -> Result<String> {
     let (mut model, tokens) = local::parts(&config.model)?;
     let recorder = Recorder::new(&model, &tokens, around);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -179,23 +179,22 @@ fn dot(a: &Weights, b: &Weights) -> f64 {
 /// Takes what an engine is asked, and says nothing.
 struct Recorder {
     info: Info,
-    around: Option<Arc<Workspace>>,
+    around: Option<Arc<dyn Neighbours>>,
     asked: Mutex<Option<Request>>,
 }
 
 impl Recorder {
-    fn new(model: &Cpu, tokens: &Tokens, around: Option<&Arc<Workspace>>) -> Recorder {
+    fn new(model: &Cpu, tokens: &Tokens, around: Option<Arc<dyn Neighbours>>) -> Recorder {
         let (bytes_per_token, context) = (tokens.bytes_per_token(), model.context());
         let info = Info { bytes_per_token, context, reach: REACH, ..Info::default() };
-        Recorder { info, around: around.cloned(), asked: Mutex::default() }
+        Recorder { info, around, asked: Mutex::default() }
     }
 
     /// What the editor's half asks in a gap.
     async fn request(&self, gap: &Gap, config: &Config) -> Result<Option<Request>> {
         let text = gap.before.clone() + &gap.after;
         let snapshot = Document::new(&gap.path, language(gap.path.as_ref()), 1, &text).settled();
-        let around = self.around.clone().map(|around| around as Arc<dyn Neighbours>);
-        complete(self, config, around, snapshot, gap.before.len()).await?;
+        complete(self, config, self.around.clone(), snapshot, gap.before.len()).await?;
         Ok(self.asked.lock().unwrap_or_else(PoisonError::into_inner).take())
     }
 }
@@ -212,7 +211,6 @@ impl Engine for Recorder {
     fn submit(&self, request: Request) -> Answer {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(request);
         let (events, answer) = tokio::sync::mpsc::unbounded_channel();
-
         // Its receiver is in our hands.
         let _ = events.send(Event::Done { finish: Finish::Stop, usage: Usage::default() });
         answer
@@ -222,6 +220,8 @@ impl Engine for Recorder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(feature = "nano")]
+    use crate::context::workspace::Workspace;
 
     #[test]
     fn weights_are_found_that_tell_good_copies_from_bad_ones() {
@@ -236,6 +236,23 @@ mod tests {
         let (long, short) = (steps[0].share(&weights), steps[1].share(&weights));
         assert!((0.8..0.95).contains(&long) && (0.02..0.15).contains(&short), "{long} {short}");
         assert!(bits(&steps, |s| s.share(&weights)) < bits(&steps, |_| 0.5));
+    }
+
+    #[cfg(feature = "nano")]
+    #[tokio::test]
+    async fn other_files_are_copied_from_where_they_are_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("units.py"), "def to_kelvin(celsius):\n    return celsius + 273.15\n").unwrap();
+        std::fs::write(folder.path().join("main.py"), "from units import to_kelvin\n").unwrap();
+        let (model, tokens) = local::parts("nano").unwrap();
+        let before = "from units import to_kelvin\n\n\ndef warm(x):\n    return ".to_owned();
+        let gap = Gap { path: "main.py".into(), before, after: "\n".into(), truth: "to_kelvin(x) > 300".into() };
+        let around: Arc<dyn Neighbours> = Arc::new(Workspace::of_folder(folder.path(), &[]).unwrap());
+        for (around, seen) in [(Some(around), true), (None, false)] {
+            let recorder = Recorder::new(&model, &tokens, around);
+            let request = recorder.request(&gap, &Config::default()).await.unwrap().unwrap();
+            assert_eq!(request.above.contains("def to_kelvin(celsius)"), seen, "{:?}", request.above);
+        }
     }
 
     #[test]
