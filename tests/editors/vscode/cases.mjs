@@ -4,7 +4,8 @@
 import assert from "node:assert/strict";
 import path from "node:path";
 import { until } from "./editor.mjs";
-import { balanced, PLACES, prepare } from "./places.mjs";
+import { balanced, BLOCK, PLACES, prepare } from "./places.mjs";
+import { Service } from "./service.mjs";
 
 export const CASES = {
   async status({ window }) {
@@ -96,17 +97,39 @@ export const CASES = {
   },
 
   async accept_line(desk) {
-    await blocks(desk.editor, "block");
     const { window, place, line } = await suggested(desk, "accept_line");
-    await window.screenshot("block");
-    const [first, ...more] = line.whole.split("\n");
     await window.press("Control+Alt+Enter");
-    await window.seen("the line accepted", ({ text, ghost }) => text !== line.text && (more.length > 0 || ghost === ""));
+    await window.noGhost();
     await window.save();
-    assert.equal(place.onDisk().split("\n")[0], first);
-    await told(desk, place, more.length > 0 ? "partly" : "accepted");
-    await blocks(desk.editor, "auto");
-    return more.length > 0 ? undefined : "with one line: the model offered no more here";
+    place.check(line.whole);
+    await told(desk, place, "accepted");
+  },
+
+  /** Nano stops after a line, so the real server asks an engine that does not. */
+  async several_lines(desk) {
+    const service = await Service.start(BLOCK);
+    try {
+      await asking(desk, service);
+      const { window, place } = await suggested(desk, "several_lines");
+      await window.seen("the whole block", ({ whole }) => whole === BLOCK);
+      await window.screenshot("block");
+      const [first, second, third] = BLOCK.split("\n");
+      await window.press("Control+Alt+Enter");
+      await window.seen("the second line offered", ({ text, ghost }) => text.trim() === "" && ghost.includes(second.trim()));
+      await told(desk, place, "partly");
+      await window.press("Control+Alt+Enter");
+      await window.seen("the third line offered", ({ text, ghost }) => text.trim() === "" && ghost.trim() === third.trim());
+      await window.save();
+      place.check(`${first}\n${second}\n`);
+      await window.press("Control+Alt+Enter"); // in front of indentation VS Code's Tab is for indenting
+      await window.noGhost();
+      await window.save();
+      place.check(BLOCK);
+      await told(desk, place, "accepted");
+    } finally {
+      service.stop();
+      await asking(desk);
+    }
   },
 
   async cycling(desk) {
@@ -217,7 +240,7 @@ export const CASES = {
     await window.buttons().filter({ hasText: "How to install" }).click();
     await window.page.locator(".tab.active", { hasText: "readme.md" }).waitFor();
     editor.configure({ "infill.path": editor.program });
-    await until("the server back", async () => /nano/.test((await window.status()).text));
+    await until("the server back", async () => /nano \(cpu\)/.test((await window.status()).text));
   },
 
   async other_version({ window, editor }) {
@@ -227,7 +250,7 @@ export const CASES = {
     assert.match((await window.status()).label, /does not work.*9\.9\.9/s);
     await window.buttons().filter({ hasText: "How to install" }).click();
     editor.configure({ "infill.path": editor.program });
-    await until("the server back", async () => /nano/.test((await window.status()).text));
+    await until("the server back", async () => /nano \(cpu\)/.test((await window.status()).text));
   },
 };
 
@@ -264,11 +287,12 @@ function answer(record, place, character) {
   return items && [items.length];
 }
 
-/** Sets how long suggestions are, as a user does while the server runs. */
-function blocks(editor, lines) {
-  editor.configure({ "infill.completion.lines": lines });
-  const heard = () => editor.heard("workspace/didChangeConfiguration").at(-1)?.settings.infill.completion.lines === lines;
-  return until(`the server told that lines is "${lines}"`, heard);
+/** Has blocks suggested by an engine elsewhere; by nano, and as long as it likes, when there is none. */
+async function asking({ window, editor }, service) {
+  const program = service ? editor.recorder("remote", `INFILL_ENGINE_URL=${service.url}`) : editor.program;
+  editor.configure({ "infill.path": program, "infill.completion.lines": service ? "block" : "auto" });
+  const model = service ? /DeepSeek-Coder-V2/ : /nano \(cpu\)/;
+  await until(`${model} in the status bar`, async () => model.test((await window.status()).text));
 }
 
 /** Whether entries of the completion list are offered; a change of it starts a new server. */

@@ -102,12 +102,13 @@ export class Editor {
     if (this.process?.exitCode === null) process.kill(-this.process.pid);
   }
 
-  /** A program that is the tested one and records; the tests' own variables are no settings of the server. */
-  recorder() {
-    const file = path.join(this.data, "bin/infill");
+  /** A program that is the tested one and records; the tests' own variables are no settings of the server, `variables` are. */
+  recorder(name = "infill", variables = "") {
+    const file = path.join(this.data, "bin", name);
     const lines = [
       "#!/bin/sh",
       "unset INFILL_BIN",
+      variables && `export ${variables}`,
       `[ "$1" = lsp ] && echo $$ "$@" >"${this.startedFile}"`,
       `[ "$1" = lsp ] || exec "${process.env.INFILL_BIN}" "$@"`,
       `exec "${process.env.INFILL_BIN}" "$@" --record "${this.recordFile}"`,

@@ -13,6 +13,9 @@ const WIND = { file: READINGS, below: "        self.wind_speed = 0.0", line: "  
 const MEAN = { file: READINGS, below: '        print("wind speed", self.mean_wind_speed())', line: '        print("rain", self.mean_pressure())', from: 7 };
 const RAIN = { file: SENSOR, below: '            "rain" => Some(Sensor::Rain),', line: '            "snow" => Some(Sensor::Rain),', from: 8 };
 
+/** What an engine that writes several lines says. */
+export const BLOCK = "        if self.rain > 0.0:\n            self.wet = True\n            self.dry = False";
+
 /** Per case: `line` is typed character by character, and from the `from`th on the model may speak. */
 export const PLACES = {
   accept: WIND,
@@ -24,7 +27,8 @@ export const PLACES = {
   tabs: { file: TABLE, below: '\t\tRange::new("rain", 0.0, 200.0),', line: '\t\tRange::new("snow", 0.0, 200.0),', from: 3 },
   save: RAIN,
   accept_word: WIND,
-  accept_line: { ...MEAN, extra: "\n\nclass Totals:\n    def __init__(self, readings: list[Reading]) -> None:\n", line: "        if readings:", from: 1 },
+  accept_line: WIND,
+  several_lines: { ...WIND, line: BLOCK.split("\n")[0], from: 1 },
   cycling: WIND,
   cursor: WIND,
   list: WIND,
@@ -34,13 +38,13 @@ export const PLACES = {
 };
 
 /** Copies the project and opens a line for typing in it. */
-export function prepare(folder, { file, below, line, from, extra = "", eol = "\n" }) {
+export function prepare(folder, { file, below, line, from, eol = "\n" }) {
   rmSync(folder, { recursive: true, force: true });
   cpSync(PROJECT, folder, { recursive: true });
   const text = readFileSync(path.join(PROJECT, file), "utf8");
   const at = text.indexOf(`${below}\n`) + below.length + 1;
   if (at <= below.length) throw new Error(`${file} has no line ${JSON.stringify(below)}`);
-  const [before, after] = [text.slice(0, at) + extra, text.slice(at)].map((part) => part.replaceAll("\n", eol));
+  const [before, after] = [text.slice(0, at), text.slice(at)].map((part) => part.replaceAll("\n", eol));
   const indent = /^\s*/.exec(line)[0];
   const place = new Place(path.join(folder, file), before, after, eol, indent, line.slice(indent.length), from);
   writeFileSync(place.path, place.whole(indent));

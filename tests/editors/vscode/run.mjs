@@ -54,7 +54,8 @@ async function main(names) {
 async function inWindow(names, editor, folder) {
   const window = await Window.start(editor.url);
   try {
-    await until("the model in the status bar", async () => /nano/.test((await window.status()).text), 60);
+    // While it loads, the bar says "nano" alone.
+    await until("the model in the status bar", async () => /nano \(cpu\)/.test((await window.status()).text), 60);
     let good = true;
     for (const name of names.length > 0 ? names : Object.keys(CASES)) good = (await attempt(name, { window, editor, folder })) && good;
     return good;
