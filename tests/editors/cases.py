@@ -189,8 +189,9 @@ class Server:
         return {"PATH": f"{self.folder}:{os.environ['PATH']}", "INFILL_COMPLETION_SHOW_THRESHOLD": "off", "INFILL_ENGINE_SHARED": "false"}
 
     def messages(self) -> list[dict]:
-        lines = self.record.read_text().splitlines() if self.record.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        # The last part is empty, or a line that is just being written.
+        lines = self.record.read_bytes().split(b"\n")[:-1] if self.record.exists() else []
+        return [json.loads(line) for line in lines]
 
     def opened(self) -> bool:
         """The editor has opened its file with the server."""
