@@ -109,7 +109,8 @@ export class Editor {
       "#!/bin/sh",
       "unset INFILL_BIN",
       variables && `export ${variables}`,
-      `[ "$1" = lsp ] && echo $$ "$@" >"${this.startedFile}"`,
+      // In one go: who reads it sees all of it.
+      `[ "$1" = lsp ] && echo $$ "$@" >"${this.startedFile}.new" && mv "${this.startedFile}.new" "${this.startedFile}"`,
       `[ "$1" = lsp ] || exec "${process.env.INFILL_BIN}" "$@"`,
       `exec "${process.env.INFILL_BIN}" "$@" --record "${this.recordFile}"`,
     ];
