@@ -131,9 +131,24 @@ const SPECIAL: [&str; 5] = ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sen
 fn build(parts: Parts) -> Result<Tokens, TokenError> {
     let special = special(|name| parts.added.get(name).or_else(|| parts.vocabulary.get(name)).copied())?;
     let bytes = bytes_by_id(&parts)?;
+    check_merges(&parts)?;
     // The cache inside the tokenizer keeps words it has seen; source code repeats its words.
     let bpe = BPE::builder().vocab_and_merges(parts.vocabulary, parts.merges).cache_capacity(50_000).build();
     Ok(Tokens::new(bpe.map_err(|error| TokenError::Format(error.to_string()))?, special, bytes))
+}
+
+/// The builder panics where what two tokens make is longer than any token.
+fn check_merges(parts: &Parts) -> Result<(), TokenError> {
+    let mut whole = String::new();
+    for (a, b) in &parts.merges {
+        whole.clear();
+        whole.extend([a.as_str(), b]);
+        if !parts.vocabulary.contains_key(&whole) {
+            let shown = [a, b].map(|text| text.chars().take(20).collect::<String>());
+            return Err(TokenError::Format(format!("what the merge of {:?} and {:?} makes is no token", shown[0], shown[1])));
+        }
+    }
+    Ok(())
 }
 
 fn special(id: impl Fn(&str) -> Option<u32>) -> Result<Special, TokenError> {

@@ -95,6 +95,23 @@ fn a_tokenizer_without_fim_tokens_is_refused_with_the_remedy() {
     assert!(error.contains("Digits false"), "{error}");
 }
 
+/// The `tokenizers` crate would panic; found by fuzzing.
+#[test]
+fn a_merge_that_makes_no_token_is_named() {
+    let names =
+        ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"].map(str::to_owned);
+    let mut bytes = String::new();
+    decode::to_alphabet(&(0..=255).collect::<Vec<u8>>(), &mut bytes);
+    let tokens: Vec<String> = names.into_iter().chain(bytes.chars().map(String::from)).collect();
+    let token_types = [vec![3; 5], vec![1; 256]].concat();
+    let mut vocabulary = Vocabulary { tokens, token_types, pre: "deepseek-llm".into(), ..Vocabulary::default() };
+    assert_eq!(Tokens::from_vocabulary(&vocabulary).unwrap().encode("ab").len(), 2);
+    // The blank's letter takes two bytes: with "a" that is longer than any token.
+    vocabulary.merges = vec!["a Ġ".into()];
+    let error = Tokens::from_vocabulary(&vocabulary).err().unwrap().to_string();
+    assert!(error.contains("\"a\" and \"Ġ\" makes is no token"), "{error}");
+}
+
 #[test]
 fn the_vocabulary_of_a_gguf_file_gives_the_same_tokens() {
     let path = repository("fixtures/nano/nano.gguf");
