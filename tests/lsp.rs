@@ -89,6 +89,36 @@ async fn completion_items_for_editors_without_ghost_text() {
     assert!(item["sortText"].is_string());
 }
 
+/// VS Code asks for both at a key when the list is wanted.
+#[tokio::test]
+async fn ghost_text_and_a_menu_at_one_place_are_both_answered() {
+    let always = json!({ "completion": { "items": "always" } });
+    let inline = json!({ "textDocument": { "inlineCompletion": {} } });
+    let engine = Scripted::gated(|_| "nt(x)".into());
+    let params = json!({ "capabilities": inline, "initializationOptions": always });
+    let (mut c, _) = Client::initialized(engine.clone(), vec![], params.clone()).await;
+    c.open(URI, "python", "a = pri\n");
+    let at = json!({ "textDocument": { "uri": URI }, "position": { "line": 0, "character": 7 } });
+    let menu = c.request("textDocument/completion", at.clone());
+    let ghost = c.inline(URI, 0, 7);
+    engine.gate.add_permits(100);
+    assert_eq!(c.texts(ghost).await, ["print(x)"]);
+    assert_eq!(c.answer(menu).await.expect("a list")["items"][0]["label"], "print(x)");
+    // Who withdraws the newer one, or types on, has nothing answered twice or never.
+    let engine = Scripted::gated(|_| "nt(x)".into());
+    let (mut c, _) = Client::initialized(engine.clone(), vec![], params).await;
+    c.open(URI, "python", "a = pri\n");
+    let (menu, ghost) = (c.request("textDocument/completion", at.clone()), c.inline(URI, 0, 7));
+    c.cancel(ghost);
+    assert_eq!(c.answer(menu).await.expect_err("given way")["code"], -32801);
+    assert_eq!(c.answer(ghost).await.expect_err("withdrawn")["code"], -32800);
+    let asked = [c.inline(URI, 0, 7), c.request("textDocument/completion", at.clone()), c.inline(URI, 0, 7)];
+    c.change(URI, 0, 7, 7, "(");
+    for id in asked {
+        assert_eq!(c.answer(id).await.expect_err("given way")["code"], -32801);
+    }
+}
+
 /// The design's probe: 300 edits through handlers that yield, then four completions that wait, an edit and a cancel.
 #[tokio::test(flavor = "multi_thread")]
 async fn edits_and_cancels_keep_their_order_while_completions_wait() {

@@ -46,6 +46,8 @@ pub struct Pending {
     pub text: Snapshot,
     pub cursor: usize,
     pub selected: Option<Selected>,
+    /// An older ask that gets the same answer, see `State::beside`.
+    beside: Option<u64>,
     reply: oneshot::Sender<Result<Value>>,
 }
 
@@ -80,6 +82,14 @@ struct State {
     asked: String,
     said: HashSet<String>,
     to_say: Vec<(MessageType, String)>,
+}
+
+impl State {
+    /// An ask of the other kind that waits at this very place: an editor with ghost text and a menu asks for both at once.
+    fn beside(&self, kind: Kind, uri: &str, version: i32, cursor: usize) -> Option<u64> {
+        let there = |p: &Pending| p.uri == uri && p.text.version == version && p.cursor == cursor && p.selected.is_none();
+        self.asks.iter().filter(|(_, p)| p.kind != kind && there(p)).map(|(ticket, _)| *ticket).max()
+    }
 }
 
 pub struct Session {
@@ -319,7 +329,8 @@ impl Session {
             self.say_once(state, MessageType::WARNING, &text, text.clone());
         }
         let settings = self.settings(&state.config);
-        let pending = Pending { kind, uri: uri.clone(), text, cursor, selected: selected.map(|(s, _)| s), reply };
+        let beside = if selected.is_none() { state.beside(kind, &uri, text.version, cursor) } else { None };
+        let pending = Pending { kind, uri: uri.clone(), text, cursor, selected: selected.map(|(s, _)| s), beside, reply };
         state.asks.insert(ticket, pending);
         let explicit = kind == Kind::Inline && asked.context.trigger_kind < 2;
         self.look_around(state, &uri);
@@ -352,9 +363,9 @@ impl Session {
         self.tickets.remove(&ticket);
         self.stop_act_of(ticket);
         let mut state = self.lock();
-        if let Some(pending) = state.asks.remove(&ticket)
-            && let Some(doc) = state.docs.get_mut(&pending.uri)
-        {
+        let Some(pending) = state.asks.remove(&ticket) else { return };
+        pending.beside.iter().for_each(|other| supersede(&mut state, *other));
+        if let Some(doc) = state.docs.get_mut(&pending.uri) {
             let actions = doc.suggest.cancel(ticket);
             self.perform(&mut state, &pending.uri, actions);
         }
@@ -386,7 +397,7 @@ impl Session {
                 // Dropping the receiver is what cancels the engine's work.
                 Action::Abort { id } => state.running.remove(&id).iter().for_each(tokio::task::AbortHandle::abort),
                 Action::Answer { ask, items } => self.answer(state, ask, &items),
-                Action::Supersede { ask } => reply(state, ask, Err(superseded())),
+                Action::Supersede { ask } => supersede(state, ask),
                 Action::Fail { ask, error } => {
                     let text = format!("infill: {error}");
                     self.say_once(state, MessageType::WARNING, &text, text.clone());
@@ -406,12 +417,15 @@ impl Session {
 
     fn answer(&self, state: &mut State, ask: u64, items: &[Suggestion]) {
         let encoding = state.encoding;
-        let value = state.asks.get(&ask).map(|pending| match pending.kind {
+        let Some(pending) = state.asks.get(&ask) else { return };
+        let value = match pending.kind {
             Kind::Inline => items::inline(pending, items, encoding),
             Kind::Items => items::menu(pending, items, encoding),
-        });
-        if let Some(value) = value {
-            reply(state, ask, Ok(value));
+        };
+        let beside = pending.beside;
+        reply(state, ask, Ok(value));
+        if let Some(other) = beside {
+            self.answer(state, other, items);
         }
     }
 
@@ -474,5 +488,17 @@ impl Session {
 fn reply(state: &mut State, ask: u64, outcome: Result<Value>) {
     if let Some(pending) = state.asks.remove(&ask) {
         let _ = pending.reply.send(outcome);
+    }
+}
+
+/// An ask gives way to a newer one, unless that one brings its answer too.
+fn supersede(state: &mut State, ask: u64) {
+    if state.asks.values().any(|p| p.beside == Some(ask)) {
+        return;
+    }
+    let beside = state.asks.get(&ask).and_then(|p| p.beside);
+    reply(state, ask, Err(superseded()));
+    if let Some(other) = beside {
+        supersede(state, other);
     }
 }

@@ -97,6 +97,9 @@ def fixes(work):
             ed.until(lambda: "+ LIMIT = 7" in ed.screen() and "- LIMTI = 7" in ed.screen(), "the edit before it is made")
             work.capture("action-preview", editor=ed)
             ed.keys(key + "<CR>")
+            # Looked at from outside: Neovim answers nothing while it waits for ENTER.
+            ed.until(lambda: (seen := ed.screen()) and ("Type number" not in seen or "Press ENTER" in seen), "the question answered")
+            ed.read_messages()
             ed.until(lambda after=after: ed.lines() == after, lambda: f"{after}, is {ed.lines()}")
             ed.read_messages()
         require("LIMTI = 7" in model.asked[0][1]["content"], f"the model is shown the line: {model.asked[0]}")
@@ -109,7 +112,7 @@ def refuses(work):
         before = ed.lines()
         ed.rpc.current.window.cursor = (1, 0)
         choose(ed, "infill: fix")
-        ed.until(lambda: "prose and no code block" in ed.screen() + ed.messages(), "why there is no edit")
+        ed.until(lambda: any("prose and no code block" in look() for look in (ed.screen, ed.messages)), "why there is no edit")
         ed.read_messages()
         require(ed.lines() == before, "the text was changed")
 
@@ -126,7 +129,7 @@ def hidden(work):
     ed.open(work.copy(READINGS))
     ed.lua("vim.keymap.set({ 'n', 'x' }, 'gra', vim.lsp.buf.code_action)")
     ed.keys("Vgra")
-    ed.until(lambda: "No code actions available" in ed.screen() + ed.messages(), "no actions")
+    ed.until(lambda: any("No code actions available" in look() for look in (ed.screen, ed.messages)), "no actions")
     ed.keys("<Esc>")
 
 

@@ -2,7 +2,7 @@
 //
 //   const editor = await Editor.start({ vsix, folder });   editor.url;   editor.record();   editor.stop()
 import { execFileSync, spawn } from "node:child_process";
-import { existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import path from "node:path";
 
@@ -87,6 +87,11 @@ export class Editor {
     return text.split("\n").slice(0, -1).map((line) => JSON.parse(line));
   }
 
+  /** A server that is started later overwrites it. */
+  keepRecord(file) {
+    if (existsSync(this.recordFile)) copyFileSync(this.recordFile, file);
+  }
+
   /** The server that was started last: its process and its arguments. */
   started() {
     const [pid, ...args] = readFileSync(this.startedFile, "utf8").trim().split(" ");
@@ -109,8 +114,8 @@ export class Editor {
       "#!/bin/sh",
       "unset INFILL_BIN",
       variables && `export ${variables}`,
-      // In one go: who reads it sees all of it.
-      `[ "$1" = lsp ] && echo $$ "$@" >"${this.startedFile}.new" && mv "${this.startedFile}.new" "${this.startedFile}"`,
+      // Each server has a record of its own. In one go: who reads `started` sees all of it.
+      `[ "$1" = lsp ] && : >"${this.recordFile}" && echo $$ "$@" >"${this.startedFile}.new" && mv "${this.startedFile}.new" "${this.startedFile}"`,
       `[ "$1" = lsp ] || exec "${process.env.INFILL_BIN}" "$@"`,
       `exec "${process.env.INFILL_BIN}" "$@" --record "${this.recordFile}"`,
     ];

@@ -31,6 +31,7 @@ async function attempt(name, desk) {
   } catch (error) {
     console.log(`FAIL ${name}: ${error.message.split("\n").join(" ")}`);
     await desk.window.screenshot(`FAIL-${name}`).catch(() => {});
+    desk.editor.keepRecord(path.join(ARTIFACTS, `FAIL-${name}.jsonl`));
     return false;
   }
 }
