@@ -138,7 +138,8 @@ export class Server {
   private errorHandler(): ErrorHandler {
     const restarts = new Restarts();
     return {
-      error: () => ({ action: ErrorAction.Continue }),
+      // What is written to a server that just died is no news: its end is.
+      error: () => ({ action: ErrorAction.Continue, handled: true }),
       closed: () => {
         const again = restarts.died(Date.now());
         if (again) this.show({ state: "loading", message: "The server stopped and is being started again." });
