@@ -422,9 +422,7 @@ impl Session {
             Kind::Inline => items::inline(pending, items, encoding),
             Kind::Items => items::menu(pending, items, encoding),
         };
-        let beside = pending.beside;
-        reply(state, ask, Ok(value));
-        if let Some(other) = beside {
+        if let Some(other) = reply(state, ask, Ok(value)) {
             self.answer(state, other, items);
         }
     }
@@ -485,10 +483,10 @@ impl Session {
     }
 }
 
-fn reply(state: &mut State, ask: u64, outcome: Result<Value>) {
-    if let Some(pending) = state.asks.remove(&ask) {
-        let _ = pending.reply.send(outcome);
-    }
+fn reply(state: &mut State, ask: u64, outcome: Result<Value>) -> Option<u64> {
+    let pending = state.asks.remove(&ask)?;
+    let _ = pending.reply.send(outcome);
+    pending.beside
 }
 
 /// An ask gives way to a newer one, unless that one brings its answer too.
@@ -496,9 +494,7 @@ fn supersede(state: &mut State, ask: u64) {
     if state.asks.values().any(|p| p.beside == Some(ask)) {
         return;
     }
-    let beside = state.asks.get(&ask).and_then(|p| p.beside);
-    reply(state, ask, Err(superseded()));
-    if let Some(other) = beside {
+    if let Some(other) = reply(state, ask, Err(superseded())) {
         supersede(state, other);
     }
 }

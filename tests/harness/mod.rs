@@ -225,7 +225,7 @@ impl Client {
                 arrived.await;
             }
         };
-        match tokio::time::timeout(Duration::from_secs(60), found).await {
+        match tokio::time::timeout(Duration::from_secs(20), found).await {
             Ok(message) => message,
             Err(_) => panic!("no such message; unclaimed: {:?}", self.inbox.lock().expect("inbox")),
         }
@@ -253,7 +253,7 @@ impl Client {
     /// The code that the server leaves with.
     pub async fn exit_code(mut self) -> i32 {
         let server = std::mem::replace(&mut self.server, tokio::spawn(async { 0 }));
-        let code = tokio::time::timeout(Duration::from_secs(60), server).await.expect("the server leaves").expect("no panic");
+        let code = tokio::time::timeout(Duration::from_secs(10), server).await.expect("the server leaves").expect("no panic");
         self.forget_unclaimed();
         code
     }

@@ -163,7 +163,8 @@ export const CASES = {
     await window.open(place.path, place.line);
     await window.type(place.keys.slice(0, place.from));
     const row = window.page.locator(".suggest-widget.visible .monaco-list-row").first();
-    await openList(window, row);
+    if (!(await row.isVisible())) await window.press("Control+Space");
+    await row.waitFor();
     const label = (await row.locator(".label-name").innerText()).replaceAll("\u00a0", " ").replace(/ …$/, "");
     await window.screenshot("list");
     await window.press("Enter");
@@ -308,15 +309,6 @@ async function items({ window, editor }, wanted) {
 /** Waits for another server than that of this process, to which VS Code has said hello. */
 function serverAfter(editor, pid) {
   return until("another server", () => editor.started().pid !== pid && editor.heard("initialized").length > 0);
-}
-
-/** Asks for the list until it is there: ghost text that is asked for right behind takes the request's place. */
-async function openList(window, row) {
-  for (let asked = 0; asked < 8 && !(await row.isVisible()); asked++) {
-    await window.press("Control+Space");
-    await row.waitFor({ timeout: 2000 }).catch(() => {});
-  }
-  await row.waitFor();
 }
 
 function labelled(window, wanted) {
