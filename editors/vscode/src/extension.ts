@@ -31,13 +31,21 @@ export async function deactivate(): Promise<void> {
 function watch(context: vscode.ExtensionContext, server: Server, bar: StatusBar, offers: Offers): void {
   const cursor = new CursorWatch(server);
   context.subscriptions.push(
-    vscode.workspace.onDidChangeTextDocument((event) => followEdit(event, offers)),
+    vscode.workspace.onDidChangeTextDocument((event) => {
+      followEdit(event, offers);
+      server.late.moved(event.document.uri.toString(), { version: event.document.version });
+    }),
     vscode.window.onDidChangeTextEditorSelection((event) => {
       const { document, selection } = event.textEditor;
       offers.at(document.uri.toString(), selection.active.line);
       cursor.moved(document, selection);
+      const { line, character } = selection.active;
+      server.late.moved(document.uri.toString(), { line, character });
     }),
-    vscode.window.onDidChangeActiveTextEditor(() => bar.draw()),
+    vscode.window.onDidChangeActiveTextEditor((editor) => {
+      server.late.looking(editor?.document.uri.toString());
+      bar.draw();
+    }),
     vscode.workspace.onDidOpenTextDocument(() => bar.draw()),
     vscode.workspace.onDidChangeConfiguration((event) => {
       if (RESTART_KEYS.some((key) => event.affectsConfiguration(`infill.${key}`))) void server.restart();

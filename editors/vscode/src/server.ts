@@ -8,6 +8,7 @@ import * as vscode from "vscode";
 import { CloseAction, ErrorAction, LanguageClient, RevealOutputChannelOn } from "vscode-languageclient/node";
 import type { ErrorHandler, LanguageClientOptions, Middleware, StaticFeature } from "vscode-languageclient/node";
 import { type Found, find, NoBinary } from "./binary";
+import { Late, type Place } from "./late";
 import type { Offers, Outcome } from "./offers";
 import { Restarts } from "./restarts";
 import { collect, serverKeys } from "./settings";
@@ -20,6 +21,10 @@ export const SELECTOR = [{ scheme: "file" }, { scheme: "untitled" }];
 
 export class Server {
   readonly log = vscode.window.createOutputChannel("infill", { log: true });
+  readonly late = new Late<vscode.CancellationToken, vscode.InlineCompletionItem>(
+    () => void vscode.commands.executeCommand("editor.action.inlineSuggest.trigger"),
+    () => new vscode.CancellationTokenSource(),
+  );
   found: Found | undefined;
   private client: LanguageClient | undefined;
   private turn: Promise<void> = Promise.resolve();
@@ -117,12 +122,14 @@ export class Server {
     return {
       workspace: { configuration: ({ items }) => items.map(() => this.settings()) },
       provideInlineCompletionItems: async (document, position, context, token, next) => {
-        const version = document.version;
-        const answer = await next(document, position, context, token);
-        const items = Array.isArray(answer) ? answer : (answer?.items ?? []);
+        const place = placeOf(document, position, context);
+        const items = await this.late.ask(place, token, async (lasting) => {
+          const answer = await next(document, position, context, lasting);
+          return Array.isArray(answer) ? answer : (answer?.items ?? []);
+        });
         items.forEach((item) => (item.command = told(document, item)));
-        if (!token.isCancellationRequested && document.version === version) this.track(document, position, items);
-        return answer;
+        if (!token.isCancellationRequested && document.version === place.version) this.track(document, position, items);
+        return items;
       },
     };
   }
@@ -177,6 +184,11 @@ const wantsStatus: StaticFeature = {
 function commandLine(config: vscode.WorkspaceConfiguration): string[] {
   const option = (name: string, value: unknown) => (typeof value === "string" && value !== "" ? [name, value] : []);
   return ["lsp", ...option("--model", config.inspect("model")?.globalValue), ...option("--log", config.get("log"))];
+}
+
+function placeOf(document: vscode.TextDocument, position: vscode.Position, context: vscode.InlineCompletionContext): Place {
+  const { line, character } = position;
+  return { uri: document.uri.toString(), version: document.version, line, character, selected: context.selectedCompletionInfo?.text };
 }
 
 /** A command that runs when the whole item was accepted. */

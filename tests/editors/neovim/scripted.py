@@ -4,6 +4,7 @@ that come late, several suggestions.
     SCRIPTED["several_lines"](work)
 """
 import pathlib
+import time
 
 from cases import require
 
@@ -115,6 +116,18 @@ def late_answers(work):
         s.ed.type(typed)
         s.ed.until(lambda: s.ed.before_cursor().endswith(typed), f"the typed {typed!r}")
         require(s.ed.shown() == shown, f"behind the typed {typed!r} {s.ed.shown()!r} is shown, expected {shown!r}")
+
+
+def slow_answer(work):
+    s = script(work, "fo")
+    s.say(("foo_bar", 0))
+    s.ed.lua("scripted.hold = true")
+    s.insert()
+    s.ed.wait("scripted.held ~= nil", "a request")
+    time.sleep(1.5)
+    s.ed.lua("scripted.held()")
+    s.shown("o_bar")
+    require(s.ed.lua("return scripted.told('$/cancelRequest')") == 0, "a request was withdrawn while nothing was typed")
 
 
 def supersedes(work):
@@ -230,5 +243,5 @@ LINES = "require('infill.options').set({{ ghost = '{ghost}' }})\ndofile('" + str
 
 SCRIPTED = {
     case.__name__: case
-    for case in (several_lines, replaced_brackets, in_parts, late_answers, supersedes, cycles, dismisses, utf16, menus, falls_back)
+    for case in (several_lines, replaced_brackets, in_parts, late_answers, slow_answer, supersedes, cycles, dismisses, utf16, menus, falls_back)
 }

@@ -127,8 +127,34 @@ export const CASES = {
       place.check(BLOCK);
       await told(desk, place, "accepted");
     } finally {
-      service.stop();
       await asking(desk);
+      service.stop();
+    }
+  },
+
+  /** VS Code withdraws a question after 750 ms: its answer is shown all the same, if no key came in between. */
+  async slow_service(desk) {
+    const service = await Service.start(BLOCK, 1200);
+    try {
+      await asking(desk, service);
+      const { window, editor, folder } = desk;
+      const place = prepare(path.join(folder, "slow_service"), PLACES.several_lines);
+      const asked = () => editor.heard("textDocument/inlineCompletion").length;
+      await window.open(place.path, place.line);
+      await window.type("i");
+      await until("a question", () => asked() === 1);
+      await new Promise((resolve) => setTimeout(resolve, 900));
+      assert.equal(editor.heard("$/cancelRequest").length, 0, "the service goes on thinking");
+      await window.type("f");
+      await until("the question withdrawn by a key", () => editor.heard("$/cancelRequest").length === 1);
+      await window.seen("the block behind the last key", ({ text, whole }) => text.trim() === "if" && whole === BLOCK);
+      assert.equal(asked(), 2, "asked once for each key");
+      await accept(window);
+      place.check(BLOCK);
+      await told(desk, place, "accepted");
+    } finally {
+      await asking(desk);
+      service.stop();
     }
   },
 

@@ -42,7 +42,7 @@ async function main(names) {
   checkVersion();
   const folder = path.join(E2E_DIR, "vscode-project");
   rmSync(folder, { recursive: true, force: true });
-  readdirSync(ARTIFACTS).filter((name) => name.endsWith(".png")).forEach((name) => rmSync(path.join(ARTIFACTS, name)));
+  readdirSync(ARTIFACTS).filter((name) => /\.png$|^FAIL-/.test(name)).forEach((name) => rmSync(path.join(ARTIFACTS, name)));
   mkdirSync(folder);
   const editor = await Editor.start({ vsix: path.join(E2E_DIR, "infill.vsix"), folder, settings: { "infill.completion.max_tokens": 48 } });
   try {

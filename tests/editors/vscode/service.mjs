@@ -1,6 +1,7 @@
 // An engine elsewhere that writes down one text: infill asks it as it asks vLLM, and gets what of the text is not there yet.
 //
 //   const service = await Service.start("    if x:\n        return 1");   service.url;   service.stop()
+//   const slow = await Service.start("    x = 1", 1200);   // it thinks for 1200 ms
 import { createServer } from "node:http";
 
 const MODEL = { id: "DeepSeek-Coder-V2-Lite-Base", object: "model", owned_by: "vllm", max_model_len: 4096 };
@@ -11,8 +12,8 @@ export class Service {
     this.url = `http://127.0.0.1:${server.address().port}`;
   }
 
-  static start(text) {
-    const server = createServer((request, response) => answer(text, request, response));
+  static start(text, thinks = 0) {
+    const server = createServer((request, response) => answer({ text, thinks }, request, response));
     return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(new Service(server))));
   }
 
@@ -22,10 +23,11 @@ export class Service {
   }
 }
 
-async function answer(text, request, response) {
+async function answer({ text, thinks }, request, response) {
   const body = Buffer.concat(await Array.fromAsync(request)).toString();
   if (request.url === "/v1/models") return json(response, 200, { object: "list", data: [MODEL] });
   if (request.url !== "/v1/completions") return json(response, 404, { detail: "Not Found" });
+  await new Promise((resolve) => setTimeout(resolve, thinks));
   response.writeHead(200, { "content-type": "text/event-stream" });
   const choice = { text: rest(text, JSON.parse(body).prompt), finish_reason: "stop", logprobs: { token_logprobs: [-0.1] } };
   response.end(`data: ${JSON.stringify({ choices: [choice] })}\n\ndata: [DONE]\n\n`);
