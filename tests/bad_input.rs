@@ -13,6 +13,7 @@ use infill::engine::{Answer, Engine, Request, State, Totals};
 use infill::prompt::{Budget, Reanchor};
 use infill::suggest::{Settings, Suggest, Suggestion};
 use std::sync::Mutex;
+use std::time::Duration;
 
 fn open(cache_bytes: Option<u64>) -> Local {
     Local::open("nano", LocalOptions { cache_bytes, ..LocalOptions::default() }).unwrap()
@@ -22,6 +23,14 @@ fn open(cache_bytes: Option<u64>) -> Local {
 fn settings() -> Settings {
     Settings { budget: Budget::new(256, 3.0), max_tokens: 24, ..Settings::new(&Config::default(), 3.0, 1024) }
 }
+
+/// With time for parses, so that how busy the machine is decides nothing.
+fn patient() -> Settings {
+    Settings { patience: Duration::from_secs(60), ..settings() }
+}
+
+/// Longer texts are not parsed while a key waits, on any machine.
+const QUICK: usize = 10_000;
 
 /// Passes requests on, and holds each against the budgets. `cold`: to a model that has just been loaded.
 struct Watched {
@@ -68,7 +77,8 @@ enum Sync {
 
 /// Types `typed` between `before` and `after`; the answer to each key.
 async fn answers(engine: &Watched, texts: (&str, &str), typed: &str, sync: Sync) -> (Vec<Vec<Suggestion>>, Suggest) {
-    let mut driver = Driver::new(engine, Suggest::new(settings()));
+    let quick = texts.0.len() < QUICK;
+    let mut driver = Driver::new(engine, Suggest::new(if quick { patient() } else { settings() }));
     let mut document = Document::new("file:///bad.py", "python", 0, &[texts.0, texts.1].concat());
     let (mut all, mut cursor) = (Vec::new(), texts.0.len());
     for (n, character) in typed.chars().enumerate() {
@@ -82,6 +92,9 @@ async fn answers(engine: &Watched, texts: (&str, &str), typed: &str, sync: Sync)
             }
         };
         let edits = document.apply(n as i32 + 1, &[change], Encoding::Utf8);
+        if quick {
+            document.settle();
+        }
         let served = driver.key(Key { text: document.snapshot(), edits, cursor, typed: true, idle: n % 5 == 4 }).await.unwrap();
         all.push(served.items.expect("each key is answered"));
     }
@@ -126,7 +139,7 @@ async fn the_whole_document_replaced_at_each_key() {
     assert_eq!(replaced.counts().reanchors, edited.counts().reanchors);
     // And by another document each time.
     let (small, big) = (Watched::new(open(Some(0)), false), Watched::new(open(None), false));
-    let mut suggests = [Suggest::new(settings()), Suggest::new(settings())].map(Some);
+    let mut suggests = [Suggest::new(patient()), Suggest::new(patient())].map(Some);
     let mut shown: [Vec<Vec<Suggestion>>; 2] = Default::default();
     for ((engine, suggest), shown) in [&small, &big].into_iter().zip(&mut suggests).zip(&mut shown) {
         let mut driver = Driver::new(engine, suggest.take().unwrap());
@@ -135,6 +148,7 @@ async fn the_whole_document_replaced_at_each_key() {
             let text = format!("def f{n}(items):\n    total_{n} = 0\n    for item in items:\n        total_{n} +").repeat(n % 4 + 1);
             let cursor = text.len();
             let edits = document.apply(n as i32, &[Change { range: None, text }], Encoding::Utf8);
+            document.settle();
             let key = Key { text: document.snapshot(), edits, cursor, typed: true, idle: true };
             shown.push(driver.key(key).await.unwrap().items.unwrap());
         }

@@ -15,6 +15,7 @@ use infill::model::{Backend, cpu::Cpu};
 use infill::suggest::{Settings, Suggest, Suggestion};
 use std::path::Path;
 use std::sync::{LazyLock, Mutex};
+use std::time::Duration;
 
 /// Typed characters of the trace that are replayed.
 const KEYS: usize = 520;
@@ -57,8 +58,12 @@ impl Engine for Forgetful {
 /// The same for all engines, so that only the caches differ.
 async fn settings() -> Settings {
     let info = open(1024).loaded().await.unwrap();
-    // Everything is shown: what is hidden as improbable would be compared as nothing.
-    let settings = Settings { threshold: 0.0, ..Settings::new(&Config::default(), info.bytes_per_token, info.context) };
+    // Everything is shown, however busy the machine is: what is hidden would be compared as nothing.
+    let settings = Settings {
+        threshold: 0.0,
+        patience: Duration::from_secs(60),
+        ..Settings::new(&Config::default(), info.bytes_per_token, info.context)
+    };
     assert!(settings.budget.prefix > 500, "{settings:?}");
     settings
 }

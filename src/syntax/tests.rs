@@ -214,15 +214,15 @@ fn a_long_parse_is_finished_beside_and_meets_the_edits_made_meanwhile() {
     let start = Position { line: 1, character: 4 };
     document.apply(2, &[Change { range: Some(Lines { start, end: start }), text: "x = 1; ".into() }], Encoding::Utf16);
     let mut other = Document::new("file:///u.py", "python", 1, &text);
-    document.parsed(job.run());
+    document.parsed(job.run_as(false));
     while let Some(job) = document.unparsed() {
-        document.parsed(job.run());
+        document.parsed(job.run_as(false));
     }
     let syntax = document.snapshot().syntax.expect("parsed now");
     assert_eq!(syntax.errors(), 0);
     assert_eq!(syntax.tree.root_node().end_byte(), document.snapshot().rope.len_bytes());
     let stale = other.unparsed().expect("a job");
-    document.parsed(stale.run());
+    document.parsed(stale.run_as(false));
     assert_eq!(
         document.snapshot().syntax.map(|s| s.tree.root_node().end_byte()),
         Some(document.snapshot().rope.len_bytes()),
