@@ -7,6 +7,9 @@
 //   0 ms "i" typed, asked;   750 ms withdrawn by VS Code;   1000 ms answered: kept, VS Code is told to ask again
 //   1050 ms asked again: the kept answer;   another key at any time: withdrawn for good
 
+/** Who withdraws sooner does not stop waiting: a key was pressed, or the editor has lost the focus. */
+export const LEAST_MS = 500;
+
 /** The key whose pressing withdraws a question may be known only after the withdrawal. */
 export const SETTLE_MS = 50;
 
@@ -21,6 +24,7 @@ export interface Place {
 
 interface Token {
   readonly isCancellationRequested: boolean;
+  readonly onCancellationRequested: (listener: () => void) => { dispose(): void };
 }
 
 interface Source<T extends Token> {
@@ -38,6 +42,7 @@ export class Late<T extends Token, Item> {
     private readonly offer: () => void,
     private readonly source: () => Source<T>,
     private readonly later: (what: () => void, ms: number) => unknown = setTimeout,
+    private readonly now: () => number = Date.now,
   ) {}
 
   /** Asks by `send`, whose token outlives the editor's while the place stays the same; or gives what was kept for it. */
@@ -47,6 +52,8 @@ export class Late<T extends Token, Item> {
     if (kept && same(kept.place, place)) return kept.items;
     const source = this.source();
     this.waiting = { place, source };
+    const begun = this.now();
+    const withdrawn = token.onCancellationRequested(() => this.now() - begun < LEAST_MS && source.cancel());
     try {
       const items = await send(source.token);
       const missed = token.isCancellationRequested && !source.token.isCancellationRequested;
@@ -54,6 +61,7 @@ export class Late<T extends Token, Item> {
       return items;
     } finally {
       if (this.waiting?.source === source) this.waiting = undefined;
+      withdrawn.dispose();
       source.dispose();
     }
   }

@@ -7,9 +7,17 @@ const U = "file:///a.py";
 const HERE: Place = { uri: U, version: 2, line: 3, character: 9 };
 
 class Source {
-  readonly token = { isCancellationRequested: false };
+  private readonly heard = new Set<() => void>();
+  readonly token = {
+    isCancellationRequested: false,
+    onCancellationRequested: (listener: () => void) => {
+      this.heard.add(listener);
+      return { dispose: () => this.heard.delete(listener) };
+    },
+  };
   cancel(): void {
     this.token.isCancellationRequested = true;
+    this.heard.forEach((listener) => listener());
   }
   dispose(): void {}
 }
@@ -17,9 +25,10 @@ class Source {
 /** An editor that asks, an engine that answers when told to, and how often the editor was told to ask again. */
 class Desk {
   again = 0;
+  clock = 0;
   timers: (() => void)[] = [];
   readonly asked: { token: Source["token"]; answer: (items: string[]) => void }[] = [];
-  readonly late = new Late<Source["token"], string>(() => this.again++, () => new Source(), (what) => this.timers.push(what));
+  readonly late = new Late<Source["token"], string>(() => this.again++, () => new Source(), (what) => this.timers.push(what), () => this.clock);
 
   ask(place: Partial<Place> = {}) {
     const editor = new Source();
@@ -27,9 +36,10 @@ class Desk {
     return { editor, items };
   }
 
-  /** One question, withdrawn, and what reached the engine. */
-  withdrawn() {
+  /** One question, withdrawn after 750 ms, and what reached the engine. */
+  withdrawn(after = 750) {
     const { editor, items } = this.ask();
+    this.clock += after;
     editor.cancel();
     return { items, engine: this.asked[0]! };
   }
@@ -59,6 +69,16 @@ test("an answer after the withdrawal is given when the editor asks again", async
   assert.equal(desk.again, 1);
   assert.deepEqual(await desk.ask().items, ["x"]);
   assert.equal(desk.asked.length, 1, "the engine was asked once");
+});
+
+test("a question withdrawn at once is withdrawn for good", async () => {
+  const desk = new Desk();
+  const { items, engine } = desk.withdrawn(100);
+  assert.equal(engine.token.isCancellationRequested, true);
+  engine.answer(["it was about to come"]);
+  await items;
+  desk.settle();
+  assert.equal(desk.again, 0);
 });
 
 test("it is given once", async () => {
