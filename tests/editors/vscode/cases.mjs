@@ -2,9 +2,10 @@
 //
 //   await CASES.accept({ window, editor, folder })   ->   throws when what is on disk is not what was shown
 import assert from "node:assert/strict";
+import { existsSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { until } from "./editor.mjs";
-import { balanced, BLOCK, PLACES, prepare } from "./places.mjs";
+import { balanced, BLOCK, PLACES, prepare, WIND } from "./places.mjs";
 import { Service } from "./service.mjs";
 
 export const CASES = {
@@ -257,6 +258,24 @@ export const CASES = {
     const { window, place, line } = await suggested(desk, "crash");
     await accept(window);
     place.check(line.whole);
+  },
+
+  /** What is written to a server that no longer reads is no news: nothing may pop up, its end starts another. */
+  async deaf({ window, editor, folder }) {
+    const file = path.join(editor.data, "deaf");
+    const first = editor.started().pid;
+    editor.configure({ "infill.path": editor.deafened(file) });
+    await serverAfter(editor, first);
+    const place = prepare(path.join(folder, "deaf"), WIND);
+    await window.open(place.path, place.line);
+    const { pid } = editor.started();
+    writeFileSync(file, "");
+    await until("a server that reads no more", () => !existsSync(file));
+    await window.type("x = ");
+    await serverAfter(editor, pid);
+    assert.deepEqual(await window.notifications(), []);
+    editor.configure({ "infill.path": editor.program });
+    await labelled(window, /infill is ready/);
   },
 
   async missing_binary({ window, editor }) {

@@ -130,6 +130,13 @@ export class Editor {
     return file;
   }
 
+  /** A program that is the tested one and stops reading when `file` is there: it takes it away, and ends two seconds later. */
+  deafened(file) {
+    const read = 'exec 3<&0; cat <&3 & while kill -0 $! && [ ! -e "$0" ]; do sleep 0.1; done';
+    const deaf = 'kill $!; wait $!; exec 0<&- 3<&-; rm -f "$0"; sleep 2';
+    return this.fake(`exec bash -c 'exec "${this.program}" "$@" < <(${read}; ${deaf})' '${file}' "$@"`);
+  }
+
   arguments() {
     const folders = ["--user-data-dir", this.data, "--extensions-dir", path.join(this.data, "extensions"), "--config", "/dev/null"];
     return [ENTRY, "--auth", "none", "--disable-telemetry", "--disable-update-check", "--disable-workspace-trust", "--disable-getting-started-override", ...folders];

@@ -9,7 +9,7 @@ import path from "node:path";
 const PROJECT = path.join(import.meta.dirname, "../project");
 const [READINGS, SENSOR, TABLE] = ["station/readings.py", "src/sensor.rs", "src/table.rs"];
 
-const WIND = { file: READINGS, below: "        self.wind_speed = 0.0", line: "        self.wind_direction = 0.0", from: 9 };
+export const WIND = { file: READINGS, below: "        self.wind_speed = 0.0", line: "        self.wind_direction = 0.0", from: 9 };
 const MEAN = { file: READINGS, below: '        print("wind speed", self.mean_wind_speed())', line: '        print("rain", self.mean_pressure())', from: 7 };
 const RAIN = { file: SENSOR, below: '            "rain" => Some(Sensor::Rain),', line: '            "snow" => Some(Sensor::Rain),', from: 8 };
 
