@@ -1,5 +1,6 @@
 """nvim-cmp and blink.cmp themselves beside the plugin. No package registry has them: clone both into one folder and name it. Seen to pass
-with nvim-cmp of 2026-03-25 and blink.cmp 1.9.1, in Neovim 0.10.4, 0.11.4 and 0.12.4.
+with nvim-cmp of 2026-03-25 and blink.cmp 1.9.1, in Neovim 0.10.4, 0.11.4 and 0.12.4; and with blink.cmp 2, as of 2026-04-29 (1617522a), which needs
+0.12 and blink.lib beside it.
 
     NVIM_MENUS=~/.local/share/nvim/lazy tests/editors/neovim/run --case blink_cmp
 """
@@ -33,10 +34,10 @@ require('blink.cmp').setup({
 })"""
 
 
-def beside(work, plugin, setup):
+def beside(work, plugin, setup, *needs):
     """Its menu hides the suggestion and keeps its Tab; when it is closed, both are ours again."""
-    path = pathlib.Path(FOLDER) / plugin
-    lines = LINES.format(ghost=work.ghost) + f"\nvim.opt.runtimepath:append('{path}')\n{setup}"
+    paths = "".join(f"vim.opt.runtimepath:append('{FOLDER}/{name}')\n" for name in (plugin, *needs))
+    lines = LINES.format(ghost=work.ghost) + f"\n{paths}{setup}"
     with work.new_editor(plugin.replace(".", "-"), lines) as ed:
         s = Script(ed, work.folder / f"{plugin}.txt", "alpha alps a", 12, "\n", "utf-8")
         s.say(("alike", 11))
@@ -63,7 +64,7 @@ def nvim_cmp(work):
 
 
 def blink_cmp(work):
-    beside(work, "blink.cmp", BLINK_CMP)
+    beside(work, "blink.cmp", BLINK_CMP, "blink.lib")
 
 
 REAL_MENUS = {case.__name__: case for case in (nvim_cmp, blink_cmp)}
