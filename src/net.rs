@@ -70,6 +70,18 @@ pub fn certificate(reason: &str) -> Option<&'static str> {
     reason.contains("certificate").then_some(if named { other } else { unknown })
 }
 
+/// Whether the connection was closed before a byte of the answer: a server ends those that it has kept long enough, and
+/// may do so just as the next request is on its way.
+pub fn hung_up(error: &reqwest::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    let closed = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<hyper::Error>().is_some_and(|e| e.is_incomplete_message() || e.is_canceled() || e.is_closed())
+            || cause.downcast_ref::<std::io::Error>().is_some_and(|e| [BrokenPipe, ConnectionAborted, ConnectionReset].contains(&e.kind()))
+    };
+    let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    error.is_request() && !error.is_connect() && !error.is_timeout() && causes.any(closed)
+}
+
 /// Why a request failed: the innermost reason, without the address (it may hold a signature) and without numbers.
 pub fn reason(error: &reqwest::Error) -> String {
     if error.is_timeout() {

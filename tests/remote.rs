@@ -215,6 +215,20 @@ fn what_passes_is_tried_again_and_what_does_not_is_not() {
 }
 
 #[test]
+fn a_kept_connection_that_is_closed_as_it_is_used_is_no_failure() {
+    let service = Service::tired(service::vllm(|_, out| out.completion(&["x"])));
+    let engine = open(&service);
+    for _ in 0..5 {
+        assert_eq!(text(&engine, ""), "x");
+    }
+    let asked = service.completions().len();
+    assert!((6..=10).contains(&asked), "{asked} requests for 5 answers: no connection was used twice, or one question was asked for ever");
+    // Who closes a new connection without a word answers nothing.
+    let mute = Service::vllm(|_, _| {});
+    fails(ask(&open(&mute), ""), &["cannot be reached", "closed"]);
+}
+
+#[test]
 fn redirects_take_no_code_elsewhere() {
     let elsewhere = Service::vllm(|_, out| out.completion(&["stolen"]));
     let to = elsewhere.url();

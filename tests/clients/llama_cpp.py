@@ -6,7 +6,7 @@ Types a line of code letter by letter through `infill lsp`, with a small proxy b
 server's own figures, `timings.prompt_n` and `timings.cache_n`, out of each answer. Fails unless
 
 - the median keystroke makes the server compute at most 4 tokens of a prompt of more than 250,
-- the suggestions equal those of infill's own engine on the same model, as far as both have one,
+- the suggestions equal those of infill's own engine on the same model without copying, as far as both have one,
 - text that holds a marker of the model's is completed, and the marker is text there.
 
 - the model's code actions are there when the server has a chat template, and only then, and an explanation comes.
@@ -16,6 +16,7 @@ With the layout "psm" (a fresh split at each key, what other clients send) the s
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -248,15 +249,18 @@ def main():
     frozen = type_all(a.infill, remote, report=True)
     prompts = [t["prompt_n"] + t["cache_n"] for _, new in frozen for body, t in new if body["n_predict"] > 1]
     psm = type_all(a.infill, remote | {"INFILL_COMPLETION_LAYOUT": "psm"})
-    own = type_all(a.infill, {})
+    with tempfile.TemporaryDirectory() as bare:
+        # What was learnt of copying stands beside the model: llama.cpp has no part in that.
+        own = type_all(a.infill, {"INFILL_MODEL": shutil.copy(a.model, bare)})
 
     warm = costs(frozen)[1:]
     print(f"\na frozen hole, the tail last: {len(warm)} requests, prompt_n median {statistics.median(warm)}, mean {statistics.mean(warm):.1f}, most {max(warm)}")
     fresh = costs(psm)[1:]
     print(f"a fresh split at each key: {len(fresh)} requests, prompt_n median {statistics.median(fresh)}, mean {statistics.mean(fresh):.1f}, most {max(fresh)}")
-    both = [(theirs[0], ours[0]) for theirs, ours in zip(frozen, own) if theirs[0] or ours[0]]
+    # Where llama.cpp was asked: what is typed through is the same suggestion, not another one.
+    both = [(theirs[0], ours[0]) for theirs, ours in zip(frozen, own) if theirs[1] and (theirs[0] or ours[0])]
     same = sum(x == y for x, y in both)
-    print(f"suggestions equal to those of infill's own engine: {same} of {len(both)}")
+    print(f"suggestions equal to those of infill's own engine: {same} of {len(both)}", *(f"\n  {x!r}, ours {y!r}" for x, y in both if x != y))
 
     marker = "<｜fim▁hole｜>"
     with tempfile.TemporaryDirectory() as folder:

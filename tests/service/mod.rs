@@ -20,7 +20,11 @@ pub struct Ask {
 }
 
 /// Where the answer goes.
-pub struct Out(TcpStream);
+pub struct Out {
+    stream: TcpStream,
+    /// Says whether the connection stays.
+    stays: &'static str,
+}
 
 type Handler = dyn Fn(&Ask, &mut Out) + Send + Sync;
 
@@ -36,6 +40,15 @@ impl Service {
     }
 
     pub fn on(listener: TcpListener, handler: impl Fn(&Ask, &mut Out) + Send + Sync + 'static) -> Service {
+        Service::with(listener, "connection: close\r\n", handler)
+    }
+
+    /// Keeps its connections, and closes each as a second request arrives: its patience ended when the client asked.
+    pub fn tired(handler: impl Fn(&Ask, &mut Out) + Send + Sync + 'static) -> Service {
+        Service::with(TcpListener::bind("127.0.0.1:0").unwrap(), "", handler)
+    }
+
+    fn with(listener: TcpListener, stays: &'static str, handler: impl Fn(&Ask, &mut Out) + Send + Sync + 'static) -> Service {
         let handler: Arc<Handler> = Arc::new(handler);
         let address = listener.local_addr().unwrap();
         let (asks, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
@@ -47,9 +60,12 @@ impl Service {
                 }
                 let (handler, heard) = (handler.clone(), heard.clone());
                 std::thread::spawn(move || {
-                    if let Some(ask) = read(&stream) {
-                        heard.lock().unwrap().push(ask.clone());
-                        handler(&ask, &mut Out(stream));
+                    let Some(ask) = read(&stream) else { return };
+                    heard.lock().unwrap().push(ask.clone());
+                    let mut out = Out { stream, stays };
+                    handler(&ask, &mut out);
+                    if stays.is_empty() {
+                        read(&out.stream).into_iter().for_each(|ask| heard.lock().unwrap().push(ask));
                     }
                 });
             }
@@ -59,14 +75,7 @@ impl Service {
 
     /// vLLM with one DeepSeek model, that answers completions so.
     pub fn vllm(answer: impl Fn(&Ask, &mut Out) + Send + Sync + 'static) -> Service {
-        Service::start(move |ask, out| match ask.path.as_str() {
-            "/v1/models" => {
-                out.json(200, &json!({"data": [{"id": "DeepSeek-Coder-V2-Lite-Base", "owned_by": "vllm", "max_model_len": 4096}]}))
-            }
-            "/v1/completions" if ask.is_probe() => out.completion(&["x"]),
-            "/v1/completions" => answer(ask, out),
-            _ => out.json(404, &json!({"detail": "Not Found"})),
-        })
+        Service::start(vllm(answer))
     }
 
     pub fn url(&self) -> String {
@@ -80,6 +89,15 @@ impl Service {
     /// The bodies of completions, without the probe.
     pub fn completions(&self) -> Vec<Value> {
         self.asks().into_iter().filter(|a| a.path.ends_with("ompletions") && !a.is_probe()).map(|a| a.body).collect()
+    }
+}
+
+pub fn vllm(answer: impl Fn(&Ask, &mut Out)) -> impl Fn(&Ask, &mut Out) {
+    move |ask, out| match ask.path.as_str() {
+        "/v1/models" => out.json(200, &json!({"data": [{"id": "DeepSeek-Coder-V2-Lite-Base", "owned_by": "vllm", "max_model_len": 4096}]})),
+        "/v1/completions" if ask.is_probe() => out.completion(&["x"]),
+        "/v1/completions" => answer(ask, out),
+        _ => out.json(404, &json!({"detail": "Not Found"})),
     }
 }
 
@@ -116,12 +134,12 @@ fn read(stream: &TcpStream) -> Option<Ask> {
 impl Out {
     /// Whether the client is still there to read it.
     pub fn raw(&mut self, bytes: &[u8]) -> bool {
-        self.0.write_all(bytes).and_then(|()| self.0.flush()).is_ok()
+        self.stream.write_all(bytes).and_then(|()| self.stream.flush()).is_ok()
     }
 
     pub fn answer(&mut self, status: u16, headers: &str, body: &str) {
-        let length = body.len();
-        self.raw(format!("HTTP/1.1 {status} Some\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}").as_bytes());
+        let (length, stays) = (body.len(), self.stays);
+        self.raw(format!("HTTP/1.1 {status} Some\r\n{stays}content-length: {length}\r\n{headers}\r\n{body}").as_bytes());
     }
 
     pub fn json(&mut self, status: u16, body: &Value) {
@@ -130,7 +148,8 @@ impl Out {
 
     /// The head of a stream: its end is the end of the connection's chunks.
     pub fn begin(&mut self) {
-        self.raw(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n");
+        let stays = self.stays;
+        self.raw(format!("HTTP/1.1 200 OK\r\n{stays}content-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n").as_bytes());
     }
 
     pub fn part(&mut self, bytes: &[u8]) -> bool {

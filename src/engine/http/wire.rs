@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! POST …  429, 503, no connection -> again after 0.2, 0.5, 1 s (or what the server asks for), before any byte has come
+//!         a kept connection that the server closes as it is used -> at once, on another
 //!         401 -> "the key …: set engine.key_env"     3xx -> "redirects: set engine.url"     a line too long -> garbage
 //! ```
 use super::Remote;
@@ -46,8 +47,11 @@ impl Remote {
                     (self.refusal(answer).await, wait)
                 }
                 Err(error) => {
-                    // Only before a connection: what has been sent may be under way.
-                    let wait = error.is_connect().then_some(None);
+                    // Otherwise what has been sent may be under way.
+                    let wait = match net::hung_up(&error) {
+                        true => Some(Some(Duration::ZERO)),
+                        false => error.is_connect().then_some(None),
+                    };
                     (Refused { status: None, error: self.unreachable(&net::reason(&error)) }, wait)
                 }
             };
