@@ -1,14 +1,16 @@
+#!/usr/bin/env python3
 """infill against a real llama.cpp server (the package xllamacpp) with the model of fixtures/nano.
 
-    cargo build --release && python tests/clients/llama_cpp.py [--infill target/release/infill]
+    cargo build --release && tests/clients/llama_cpp.py [--infill target/release/infill]
 
-Types a line of code letter by letter through `infill lsp`, with a small proxy before llama.cpp that reads the
-server's own figures, `timings.prompt_n` and `timings.cache_n`, out of each answer. Fails unless
+The package is installed into target/clients-venv, at the version below. Types a line of code letter by letter through
+`infill lsp`, with a small proxy before llama.cpp that reads the server's own figures, `timings.prompt_n` and `timings.cache_n`,
+out of each answer. Fails unless
 
 - the median keystroke makes the server compute at most 4 tokens of a prompt of more than 250,
-- the suggestions equal those of infill's own engine on the same model without copying, as far as both have one,
-- text that holds a marker of the model's is completed, and the marker is text there.
-
+- four of five suggestions equal those of infill's own engine on the same model without copying (llama.cpp decides near ties
+  otherwise with a warm cache than with a cold one),
+- text that holds a marker of the model's is completed, and the marker is text there,
 - the model's code actions are there when the server has a chat template, and only then, and an explanation comes.
 
 With the layout "psm" (a fresh split at each key, what other clients send) the same keys are typed for comparison.
@@ -28,6 +30,9 @@ import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import packages
+
+PACKAGE = "xllamacpp==2026.10.11549"
 ROOT = Path(__file__).resolve().parents[2]
 BEFORE = '''import json
 import os
@@ -87,6 +92,7 @@ def start_llama(model, template=None):
     p.cpuparams.n_threads = 1
     p.cpuparams_batch.n_threads = 1
     p.warmup = False
+    p.verbosity = -1
     if template:
         p.chat_template, p.use_jinja = template, True
     return xl.Server(p)
@@ -240,6 +246,7 @@ def main():
     ap.add_argument("--infill", default=str(ROOT / "target/release/infill"))
     ap.add_argument("--model", type=Path, default=ROOT / "fixtures/nano/nano.gguf")
     a = ap.parse_args()
+    packages.need(PACKAGE)
     llama = start_llama(a.model)
     Proxy.target = llama.listening_address
     proxy = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
@@ -276,14 +283,14 @@ def main():
         failures.append("keystrokes cost more than they should, or the prompt is too short to tell")
     if statistics.median(fresh) <= statistics.median(warm):
         failures.append("a fresh split is not dearer: the figures are not what they seem")
-    if same < len(both) * 0.9:
+    if same < len(both) * 0.8:
         failures.append("llama.cpp suggests something else")
     if done.returncode or not done.stdout.strip() or sent.count(hole[0]) != 1:
         failures.append(f"a marker in the text: {done.stderr}")
     base = explained(a.infill, llama)
     chat = explained(a.infill, start_llama(a.model, TEMPLATE))
-    print(f"actions without a chat template: {base[0]}; with one: {chat[0]}, which says {chat[1][0][:60]!r}")
-    if base[0] or chat[0] != ["infill: explain"] or chat[1][0].startswith("infill: "):
+    print(f"actions without a chat template: {base[0]}; with one: {chat[0]}, which says {[said[:60] for said in chat[1][:1]]}")
+    if base[0] or chat[0] != ["infill: explain"] or not chat[1] or chat[1][0].startswith("infill: "):
         failures.append(f"actions: {base}, {chat}")
     proxy.shutdown()
     sys.exit("\n".join(failures) or 0)

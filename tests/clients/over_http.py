@@ -16,21 +16,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import packages
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = "openai==3.54.0"
-VENV = ROOT / "target/clients-venv"
 BEFORE, AFTER = "def add(a, b):\n    return a + b\n\n\ndef sub(a, b):\n    ret", "\n\n\nprint(sub(3, 1))\n"
-
-
-def in_venv() -> None:
-    """Starts itself again where the package is."""
-    python = VENV / "bin/python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
-    if subprocess.run([python, "-c", f"import openai; assert 'openai==' + openai.__version__ == {PACKAGE!r}"], capture_output=True).returncode:
-        subprocess.run([python, "-m", "pip", "install", "-q", PACKAGE], check=True)
-    if Path(sys.prefix).resolve() != VENV.resolve():
-        os.execv(python, [python, __file__, *sys.argv[1:]])
 
 
 class Server:
@@ -203,7 +193,7 @@ def chat_model(folder: Path) -> Path:
 
 
 def main() -> int:
-    in_venv()
+    packages.need(PACKAGE)
     program = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "target/release/infill").resolve()
     if not shutil.which("curl"):
         sys.exit("!! NOT RUN: curl is missing: apt-get install curl")
