@@ -75,7 +75,7 @@ pub fn certificate(reason: &str) -> Option<&'static str> {
 pub fn hung_up(error: &reqwest::Error) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
     let closed = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref::<hyper::Error>().is_some_and(|e| e.is_incomplete_message() || e.is_canceled() || e.is_closed())
+        cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message)
             || cause.downcast_ref::<std::io::Error>().is_some_and(|e| [BrokenPipe, ConnectionAborted, ConnectionReset].contains(&e.kind()))
     };
     let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());

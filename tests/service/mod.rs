@@ -40,15 +40,22 @@ impl Service {
     }
 
     pub fn on(listener: TcpListener, handler: impl Fn(&Ask, &mut Out) + Send + Sync + 'static) -> Service {
-        Service::with(listener, "connection: close\r\n", handler)
+        Service::with(listener, "connection: close\r\n", |_| None, handler)
     }
 
-    /// Keeps its connections, and closes each as a second request arrives: its patience ended when the client asked.
-    pub fn tired(handler: impl Fn(&Ask, &mut Out) + Send + Sync + 'static) -> Service {
-        Service::with(TcpListener::bind("127.0.0.1:0").unwrap(), "", handler)
+    /// Keeps its connections, and closes each as a second request arrives, read or unread (which resets it): its patience
+    /// ended when the client asked.
+    pub fn tired(unread: bool, handler: impl Fn(&Ask, &mut Out) + Send + Sync + 'static) -> Service {
+        let wait = |stream: &TcpStream| stream.peek(&mut [0]).ok().and(None);
+        Service::with(TcpListener::bind("127.0.0.1:0").unwrap(), "", if unread { wait } else { read }, handler)
     }
 
-    fn with(listener: TcpListener, stays: &'static str, handler: impl Fn(&Ask, &mut Out) + Send + Sync + 'static) -> Service {
+    fn with(
+        listener: TcpListener,
+        stays: &'static str,
+        next: fn(&TcpStream) -> Option<Ask>,
+        handler: impl Fn(&Ask, &mut Out) + Send + Sync + 'static,
+    ) -> Service {
         let handler: Arc<Handler> = Arc::new(handler);
         let address = listener.local_addr().unwrap();
         let (asks, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
@@ -64,9 +71,7 @@ impl Service {
                     heard.lock().unwrap().push(ask.clone());
                     let mut out = Out { stream, stays };
                     handler(&ask, &mut out);
-                    if stays.is_empty() {
-                        read(&out.stream).into_iter().for_each(|ask| heard.lock().unwrap().push(ask));
-                    }
+                    next(&out.stream).into_iter().for_each(|ask| heard.lock().unwrap().push(ask));
                 });
             }
         });

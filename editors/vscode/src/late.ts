@@ -8,10 +8,10 @@
 //   1050 ms asked again: the kept answer;   another key at any time: withdrawn for good
 
 /** Who withdraws sooner does not stop waiting: a key was pressed, or the editor has lost the focus. */
-export const LEAST_MS = 500;
+const LEAST_MS = 500;
 
 /** The key whose pressing withdraws a question may be known only after the withdrawal. */
-export const SETTLE_MS = 50;
+const SETTLE_MS = 50;
 
 export interface Place {
   uri: string;

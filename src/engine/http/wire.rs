@@ -47,7 +47,7 @@ impl Remote {
                     (self.refusal(answer).await, wait)
                 }
                 Err(error) => {
-                    // Otherwise what has been sent may be under way.
+                    // What else has been sent may be under way.
                     let wait = match net::hung_up(&error) {
                         true => Some(Some(Duration::ZERO)),
                         false => error.is_connect().then_some(None),

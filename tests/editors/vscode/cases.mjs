@@ -108,9 +108,7 @@ export const CASES = {
 
   /** Nano stops after a line, so the real server asks an engine that does not. */
   async several_lines(desk) {
-    const service = await Service.start(BLOCK);
-    try {
-      await asking(desk, service);
+    await elsewhere(desk, 0, async () => {
       const { window, place } = await suggested(desk, "several_lines");
       await window.seen("the whole block", ({ whole }) => whole === BLOCK);
       await window.screenshot("block");
@@ -127,17 +125,12 @@ export const CASES = {
       await window.save();
       place.check(BLOCK);
       await told(desk, place, "accepted");
-    } finally {
-      await asking(desk);
-      service.stop();
-    }
+    });
   },
 
   /** VS Code withdraws a question after 750 ms: its answer is shown all the same, if no key came in between. */
   async slow_service(desk) {
-    const service = await Service.start(BLOCK, 1200);
-    try {
-      await asking(desk, service);
+    await elsewhere(desk, 1200, async () => {
       const { window, editor, folder } = desk;
       const place = prepare(path.join(folder, "slow_service"), PLACES.several_lines);
       const asked = () => editor.heard("textDocument/inlineCompletion").length;
@@ -153,10 +146,7 @@ export const CASES = {
       await accept(window);
       place.check(BLOCK);
       await told(desk, place, "accepted");
-    } finally {
-      await asking(desk);
-      service.stop();
-    }
+    });
   },
 
   async cycling(desk) {
@@ -333,6 +323,18 @@ function answer(record, place, character) {
   const last = asks.filter(({ in: m }) => m.params.position.line === place.line - 1 && m.params.position.character === character).pop();
   const items = record.find(({ out: m }) => last && m?.id === last.in.id)?.out.result?.items;
   return items && [items.length];
+}
+
+/** Has BLOCK suggested by an engine elsewhere, which thinks for so many milliseconds, while `work` is done. */
+async function elsewhere(desk, thinks, work) {
+  const service = await Service.start(BLOCK, thinks);
+  try {
+    await asking(desk, service);
+    await work();
+  } finally {
+    await asking(desk);
+    service.stop();
+  }
 }
 
 /** Has blocks suggested by an engine elsewhere; by nano, and as long as it likes, when there is none. */
